@@ -54,6 +54,27 @@ async fn payloads_arrive_whole_and_in_order_then_the_close() {
     assert_eq!(rx.recv().await.unwrap(), None);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_missed_between_threads() {
+    let (near, far) = memory_link_pair(small(150));
+    let ((mut tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let sender = tokio::spawn(async move {
+        for n in 0..20_000u32 {
+            tx.send(&n.to_le_bytes(), Bytes::new()).await.unwrap();
+            if n % 3 == 0 {
+                tx.flush().await.unwrap();
+            }
+        }
+        tx.close().await.unwrap();
+    });
+    let mut expected = 0..20_000u32;
+    while let Some(payload) = rx.recv().await.unwrap() {
+        assert_eq!(payload, &expected.next().unwrap().to_le_bytes()[..]);
+    }
+    assert!(expected.is_empty());
+    sender.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_payload_is_not_handed_over_before_the_flush() {
     let (near, far) = memory_link_pair(MemoryConfig::default());
