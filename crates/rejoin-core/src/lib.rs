@@ -1,18 +1,28 @@
 //! A typed, ordered, exactly-once message conduit that outlives the link under it.
 
 mod acceptor;
+mod codec;
+mod conduit;
+mod dyn_source;
 mod link;
 mod memory;
+mod selfref;
 mod source;
 
 pub mod protocol;
 
 pub use acceptor::{AcceptorConfig, AcceptorSource, AcceptorStats, AcceptorStatsHandle};
+pub use codec::{Codec, DecodeError, EncodeError, FacetPostcard, Raw, RawBytes};
+#[cfg(feature = "serde")]
+pub use codec::{Serde, SerdePostcard};
+pub use conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
+pub use dyn_source::{BoxLink, BoxLinkRx, BoxLinkTx, DynLinkSource};
 pub use link::{Link, LinkRx, LinkTx, Peer, SplitLink};
 pub use memory::{
     MemoryConfig, MemoryConnector, MemoryLink, MemoryListener, MemoryNetwork, MemoryRx,
     MemorySource, MemoryTx, memory_link_pair, memory_listener,
 };
+pub use selfref::SelfRef;
 pub use source::{
     Attachment, LinkListener, LinkSource, is_fatal_kind, prepare_acceptor_attachment,
 };

@@ -1,0 +1,162 @@
+//! A decoded message together with the bytes that it borrows from.
+//!
+//! This is the one module with `unsafe` code. What makes it sound is kept out of reach of the rest
+//! of the crate: the fields are private here, and a message is only ever seen through
+//! [`MsgFamily::shorten`]. It offers no mutable access, which could put a shorter borrow in.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Deref;
+use std::{ptr, slice};
+
+use bytes::Bytes;
+
+use crate::codec::{Codec, DecodeError};
+use crate::conduit::MsgFamily;
+
+/// A received message, which may borrow from the bytes that it was received in.
+///
+/// [`get`](Self::get) gives the message for as long as this value is borrowed. Where the messages
+/// do not borrow at all, it can also be dereferenced or [taken out](Self::into_inner).
+///
+/// Nothing that was borrowed from the message outlives it:
+///
+/// ```compile_fail,E0505
+/// # use rejoin_core::{Raw, SelfRef};
+/// fn too_late(received: SelfRef<Raw>) -> usize {
+///     let bytes: &[u8] = received.get();
+///     drop(received); // error[E0505]: cannot move out of `received` because it is borrowed
+///     bytes.len()
+/// }
+/// ```
+///
+/// ```compile_fail,E0597
+/// # use rejoin_core::{FacetPostcard, MsgFamily, SelfRef};
+/// # struct Names;
+/// # impl MsgFamily for Names {
+/// #     type Msg<'a> = &'a str;
+/// #     type Codec = FacetPostcard;
+/// #     fn shorten<'short, 'long: 'short>(msg: &'short &'long str) -> &'short &'short str { msg }
+/// # }
+/// fn out_of_scope(receive: impl FnOnce() -> SelfRef<Names>) -> usize {
+///     let name: &str;
+///     {
+///         let received = receive();
+///         name = received.get(); // error[E0597]: `received` does not live long enough
+///     }
+///     name.len()
+/// }
+/// ```
+///
+/// ```compile_fail,E0515
+/// # use rejoin_core::{Raw, SelfRef};
+/// fn for_ever(received: SelfRef<Raw>) -> &'static [u8] {
+///     received.get() // error[E0515]: cannot return value referencing function parameter
+/// }
+/// ```
+///
+/// And a message that borrows cannot be taken out:
+///
+/// ```compile_fail,E0599
+/// # use rejoin_core::{Raw, SelfRef};
+/// fn taken_out(received: SelfRef<Raw>) -> &'static [u8] {
+///     received.into_inner() // error[E0599]: its trait bounds were not satisfied
+/// }
+/// ```
+pub struct SelfRef<F: MsgFamily> {
+    /// Invariant: initialised until this value is dropped or taken apart, and borrows from nothing
+    /// but the bytes of `backing`, whatever its lifetime says.
+    ///
+    /// `MaybeUninit`, because a reference or a `Box` in the message would otherwise be asserted to
+    /// be valid, and unique, whenever this value is passed by value, which includes the very call
+    /// that frees what it points to.
+    msg: MaybeUninit<F::Msg<'static>>,
+    backing: Bytes,
+}
+
+impl<F: MsgFamily> SelfRef<F> {
+    /// Decodes the message in `backing`. Bytes that hold none are handed back.
+    pub(crate) fn decode(backing: Bytes) -> Result<Self, (DecodeError, Bytes)> {
+        // SAFETY: the pointer and the length are those of a live slice of initialised bytes. Its
+        // lifetime is forged; three things keep it from being believed.
+        // - The bytes stay where they are and do not change for as long as the message lives:
+        //   they are on the heap or in a static, immutable while `backing` shares them, and
+        //   `backing` is moved into the same value as the message, never given out, and dropped
+        //   after the message.
+        // - `decode` is generic over the lifetime of its argument, without bounds. Its body was
+        //   checked for every lifetime, so it cannot keep the slice anywhere but in the message
+        //   that it returns; its error is `'static` for every argument and so has no part of it.
+        // - The message is only given out through `shorten`, for the lifetime of a borrow of this
+        //   value, or by value where its type is the same for every lifetime, in which case, by
+        //   the same argument, no part of the slice is in it. Its `Drop`, too, was checked for
+        //   every lifetime.
+        let bytes: &'static [u8] =
+            unsafe { slice::from_raw_parts(backing.as_ptr(), backing.len()) };
+        match <F::Codec as Codec<F>>::decode(bytes) {
+            Ok(msg) => Ok(Self { msg: MaybeUninit::new(msg), backing }),
+            Err(error) => Err((error, backing)),
+        }
+    }
+
+    /// The message.
+    pub fn get(&self) -> &F::Msg<'_> {
+        // SAFETY: `msg` is initialised, by its invariant.
+        F::shorten(unsafe { self.msg.assume_init_ref() })
+    }
+
+    /// The bytes that the message was decoded from.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.backing
+    }
+}
+
+impl<F, T> SelfRef<F>
+where
+    F: for<'a> MsgFamily<Msg<'a> = T>,
+{
+    /// Takes the message out, where it does not borrow.
+    pub fn into_inner(self) -> T {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `backing` is initialised, and as `this` is never dropped it is not used again.
+        // It is dropped at the end of this function, also when something below should panic.
+        let _backing = unsafe { ptr::read(&this.backing) };
+        // SAFETY: `msg` is initialised, by its invariant, and not used again, as above. It may
+        // outlive `backing`, because a type that is the same for all lifetimes cannot hold the one
+        // with which it was decoded.
+        unsafe { this.msg.assume_init_read() }
+    }
+}
+
+impl<F, T> Deref for SelfRef<F>
+where
+    F: for<'a> MsgFamily<Msg<'a> = T>,
+{
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.get()
+    }
+}
+
+impl<F: MsgFamily> Drop for SelfRef<F> {
+    fn drop(&mut self) {
+        // SAFETY: `msg` is initialised, by its invariant, and not used again. `backing` is dropped
+        // after this function returns or unwinds, so the message may look at its bytes.
+        unsafe { self.msg.assume_init_drop() }
+    }
+}
+
+impl<F> fmt::Debug for SelfRef<F>
+where
+    F: MsgFamily,
+    for<'a> F::Msg<'a>: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+#[cfg(test)]
+#[path = "selfref_tests.rs"]
+mod tests;
