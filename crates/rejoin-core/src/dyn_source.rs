@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::link::{Link, LinkRx, LinkTx, SplitLink};
+use crate::protocol::Role;
 use crate::source::{Attachment, LinkSource};
 
 /// A [`LinkSource`] that can be made into an object.
@@ -53,6 +54,13 @@ pub trait DynLinkSource: Send + 'static {
     ///
     /// - As [`LinkSource::is_fatal`].
     fn is_fatal_dyn(&self, error: &io::Error) -> bool;
+
+    /// Who speaks first on the links of this source.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`LinkSource::role`].
+    fn role_dyn(&self) -> Role;
 }
 
 #[async_trait]
@@ -63,6 +71,10 @@ impl<S: LinkSource> DynLinkSource for S {
 
     fn is_fatal_dyn(&self, error: &io::Error) -> bool {
         self.is_fatal(error)
+    }
+
+    fn role_dyn(&self) -> Role {
+        self.role()
     }
 }
 
@@ -76,6 +88,10 @@ impl LinkSource for Box<dyn DynLinkSource> {
 
     fn is_fatal(&self, error: &io::Error) -> bool {
         (**self).is_fatal_dyn(error)
+    }
+
+    fn role(&self) -> Role {
+        (**self).role_dyn()
     }
 }
 

@@ -4,10 +4,13 @@ mod acceptor;
 mod codec;
 mod conduit;
 mod dyn_source;
+mod handover;
 mod link;
 mod memory;
+mod random;
 mod selfref;
 mod source;
+mod stable;
 
 pub mod protocol;
 
@@ -25,4 +28,9 @@ pub use memory::{
 pub use selfref::SelfRef;
 pub use source::{
     Attachment, LinkListener, LinkSource, is_fatal_kind, prepare_acceptor_attachment,
+};
+pub use stable::{
+    AckError, ConfigError, ConnectError, ListenerConfig, RecvError, RedialPolicy, SendError,
+    SessionLost, StableConduit, StableConfig, StableListener, StablePermit, StableRx, StableTx,
+    Stats, Status, SuspendCause,
 };

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 
 use crate::link::{Link, LinkRx, SplitLink};
-use crate::protocol::ClientHello;
+use crate::protocol::{ClientHello, ResumeKey, Role};
 
 /// Gives fresh links to one peer, one after another, for as long as a session lives.
 ///
@@ -26,6 +26,18 @@ pub trait LinkSource: Send + 'static {
     /// - A source that has nothing more to give fails with an error for which
     ///   [`is_fatal`](Self::is_fatal) is true, now and ever after.
     fn next_link(&mut self) -> impl Future<Output = io::Result<Attachment<Self::Link>>> + Send;
+
+    /// Who speaks first on the links of this source.
+    ///
+    /// # Behavior
+    ///
+    /// - Never changes. Every attachment fits it: [`Attachment::initiator`] for an initiator,
+    ///   [`prepare_acceptor_attachment`] for an acceptor.
+    /// - An acceptor's source is asked for the next link also while the last one lives, so that a
+    ///   peer that has lost its end can come back; an initiator's is not.
+    fn role(&self) -> Role {
+        Role::Initiator
+    }
 
     /// Whether another attempt after `error` would be pointless.
     ///
@@ -72,12 +84,14 @@ pub trait LinkListener: Send + 'static {
 pub struct Attachment<L> {
     pub(crate) link: L,
     pub(crate) client_hello: Option<ClientHello>,
+    /// The key to answer with, where a listener has admitted the hello already.
+    pub(crate) key: Option<ResumeKey>,
 }
 
 impl<L> Attachment<L> {
     /// A link on which this side speaks first.
     pub fn initiator(link: L) -> Self {
-        Self { link, client_hello: None }
+        Self { link, client_hello: None, key: None }
     }
 
     /// The hello that the peer has sent, where this side is the acceptor.
@@ -94,7 +108,7 @@ impl<L> Attachment<L> {
 
     /// Changes the link and keeps what is known of the handshake.
     pub fn map_link<M>(self, map: impl FnOnce(L) -> M) -> Attachment<M> {
-        Attachment { link: map(self.link), client_hello: self.client_hello }
+        Attachment { link: map(self.link), client_hello: self.client_hello, key: self.key }
     }
 }
 
@@ -125,5 +139,5 @@ pub async fn prepare_acceptor_attachment<L: Link>(
     };
     let hello = ClientHello::decode(&payload)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok(Attachment { link: SplitLink::new(tx, rx, peer), client_hello: Some(hello) })
+    Ok(Attachment { link: SplitLink::new(tx, rx, peer), client_hello: Some(hello), key: None })
 }

@@ -22,6 +22,7 @@ use tracing::debug;
 pub use stats::{AcceptorStats, AcceptorStatsHandle};
 
 use crate::link::{Link, Peer, SplitLink};
+use crate::protocol::Role;
 use crate::source::{
     Attachment, LinkListener, LinkSource, is_fatal_kind, prepare_acceptor_attachment,
 };
@@ -224,6 +225,10 @@ impl<L: LinkListener> LinkSource for AcceptorSource<L> {
                 }
             }
         }
+    }
+
+    fn role(&self) -> Role {
+        Role::Acceptor
     }
 }
 

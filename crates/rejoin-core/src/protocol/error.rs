@@ -146,6 +146,19 @@ pub enum ProtocolViolation {
     DataAfterClose,
 }
 
+/// A handshake did not give the session a link.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// One side refused; another attempt may do better where the reason
+    /// [is transient](RejectReason::is_transient).
+    #[error("the handshake was refused: {0}")]
+    Refused(RejectReason),
+    /// The session is lost.
+    #[error("the handshake ended the session")]
+    Lost(#[source] LossReason),
+}
+
 /// Why a session ended other than by a close.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[non_exhaustive]

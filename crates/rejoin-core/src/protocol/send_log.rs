@@ -1,0 +1,327 @@
+//! The send log: every item from the moment it is accepted until the peer acknowledges it.
+//!
+//! Three cursors move over the same bytes: *appended* when the application sends, *written* when a
+//! link takes an item, *acknowledged* when the peer has it. A resume moves *written* back; nothing
+//! is copied to replay. The log knows neither time nor links, and its bound is kept by whoever
+//! appends.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::protocol::seq::Position;
+
+/// What an item costs above its bytes, in the send log as in the peer's window: about what it
+/// takes to keep track of it. Without it, empty items would be free and their number unbounded.
+pub const ITEM_COST: u64 = 32;
+
+/// The cost of an item of `bytes` bytes.
+#[must_use]
+pub const fn item_cost(bytes: usize) -> u64 {
+    bytes as u64 + ITEM_COST
+}
+
+/// A run of items, encoded one after another into one buffer.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: BytesMut,
+    /// Where each item ends in `bytes`.
+    ends: Vec<u32>,
+}
+
+impl Batch {
+    /// The buffer, for appending the encoding of one item; [`commit`](Self::commit) or
+    /// [`rollback`](Self::rollback) says what becomes of what was appended.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.bytes
+    }
+
+    /// How many bytes were appended since the last commit.
+    #[must_use]
+    pub fn uncommitted(&self) -> usize {
+        self.bytes.len() - self.committed()
+    }
+
+    /// Makes what was appended since the last commit an item.
+    ///
+    /// # Panics
+    ///
+    /// When the batch has grown past 4 GiB.
+    pub fn commit(&mut self) {
+        let end = u32::try_from(self.bytes.len()).expect("a batch is bounded by the send log");
+        self.ends.push(end);
+    }
+
+    /// Discards what was appended since the last commit.
+    pub fn rollback(&mut self) {
+        self.bytes.truncate(self.committed());
+    }
+
+    /// How many items the batch holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether the batch holds no item.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of all items together.
+    #[must_use]
+    pub fn committed(&self) -> usize {
+        self.ends.last().map_or(0, |&end| end as usize)
+    }
+}
+
+/// A batch in the log.
+#[derive(Debug)]
+struct Segment {
+    first: u64,
+    /// The cost of all items of the session before this segment.
+    cost_before: u64,
+    bytes: Bytes,
+    ends: Vec<u32>,
+}
+
+impl Segment {
+    fn end(&self) -> u64 {
+        self.first + self.ends.len() as u64
+    }
+
+    fn offset(&self, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |previous| self.ends[previous] as usize)
+    }
+
+    fn cost_at(&self, index: usize) -> u64 {
+        self.cost_before + self.offset(index) as u64 + index as u64 * ITEM_COST
+    }
+
+    fn item(&self, index: usize) -> Bytes {
+        self.bytes.slice(self.offset(index)..self.ends[index] as usize)
+    }
+}
+
+/// Where the item at the *written* cursor lies.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cursor {
+    segment: usize,
+    index: usize,
+}
+
+/// Items that wait to be written or acknowledged.
+///
+/// Invariant: `acked <= written <= appended` and `written <= sent`, all counted in items from the
+/// first of the session.
+#[derive(Debug, Default)]
+pub struct SendLog {
+    segments: VecDeque<Segment>,
+    /// The number of the session's first item.
+    first: u64,
+    acked: u64,
+    written: u64,
+    appended: u64,
+    /// The highest that `written` has ever been: what some link has taken.
+    sent: u64,
+    cost_acked: u64,
+    cost_written: u64,
+    cost_appended: u64,
+    cursor: Cursor,
+    /// Buffers of acknowledged segments, to be filled again.
+    spare: Option<Batch>,
+}
+
+impl SendLog {
+    /// An empty log whose first item has the number `first`.
+    #[must_use]
+    pub fn starting_at(first: Position) -> Self {
+        let first = first.get();
+        Self {
+            first,
+            acked: first,
+            written: first,
+            appended: first,
+            sent: first,
+            ..Self::default()
+        }
+    }
+
+    /// Appends the items of `batch`, in order. An empty batch is ignored.
+    pub fn append(&mut self, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let bytes_total = batch.committed() as u64;
+        let items = batch.ends.len() as u64;
+        self.segments.push_back(Segment {
+            first: self.appended,
+            cost_before: self.cost_appended,
+            bytes: batch.bytes.freeze(),
+            ends: batch.ends,
+        });
+        self.appended += items;
+        self.cost_appended += bytes_total + items * ITEM_COST;
+        self.check();
+    }
+
+    /// The item at the *written* cursor, which then moves on; `None` when all is written.
+    pub fn write_next(&mut self) -> Option<(Position, Bytes)> {
+        let segment = self.segments.get(self.cursor.segment)?;
+        let item = segment.item(self.cursor.index);
+        let position = Position::new(self.written);
+        self.written += 1;
+        self.cost_written += item_cost(item.len());
+        self.sent = self.sent.max(self.written);
+        self.cursor.index += 1;
+        if self.cursor.index == segment.ends.len() {
+            self.cursor = Cursor { segment: self.cursor.segment + 1, index: 0 };
+        }
+        Some((position, item))
+    }
+
+    /// Drops the items before `count`, which the peer has acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// When `count` lies before what is acknowledged or beyond what is written.
+    pub fn acknowledge(&mut self, count: u64) {
+        assert!(self.acked <= count && count <= self.written, "ack {count} outside the log");
+        self.cost_acked = self.cost_at(count);
+        self.acked = count;
+        while self.segments.front().is_some_and(|segment| segment.end() <= count) {
+            let segment = self.segments.pop_front().expect("looked at it just now");
+            self.keep_spare(segment);
+            if self.cursor.segment == 0 {
+                self.cursor = Cursor::default();
+            } else {
+                self.cursor.segment -= 1;
+            }
+        }
+        self.check();
+    }
+
+    /// Moves the *written* cursor to `count`, from where the next link goes on.
+    ///
+    /// # Panics
+    ///
+    /// When `count` lies before what is acknowledged or beyond what was ever written.
+    pub fn rewind(&mut self, count: u64) {
+        assert!(self.acked <= count && count <= self.sent, "rewind to {count} outside the log");
+        self.cost_written = self.cost_at(count);
+        self.written = count;
+        self.cursor = self.locate(count);
+        self.check();
+    }
+
+    /// A buffer of a segment that is no longer needed, if one is at hand.
+    pub fn take_spare(&mut self) -> Option<Batch> {
+        self.spare.take()
+    }
+
+    /// Empties the log and gives out what was not acknowledged, oldest first.
+    pub fn take_unacknowledged(&mut self) -> Vec<(Position, Bytes)> {
+        let acked = self.acked;
+        let items = self
+            .segments
+            .drain(..)
+            .flat_map(|segment| {
+                (0..segment.ends.len()).map(move |index| {
+                    (Position::new(segment.first + index as u64), segment.item(index))
+                })
+            })
+            .filter(|(position, _)| position.get() >= acked)
+            .collect();
+        (self.acked, self.written, self.sent) = (self.appended, self.appended, self.appended);
+        (self.cost_acked, self.cost_written) = (self.cost_appended, self.cost_appended);
+        self.cursor = Cursor::default();
+        items
+    }
+
+    /// The number of the session's first item.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// How many items the peer has acknowledged.
+    #[must_use]
+    pub fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// How many items the current link has taken or need not take.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// How many items there are.
+    #[must_use]
+    pub fn appended(&self) -> u64 {
+        self.appended
+    }
+
+    /// How many items some link has taken.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The cost of all items that were acknowledged, from the first of the session.
+    #[must_use]
+    pub fn cost_acked(&self) -> u64 {
+        self.cost_acked
+    }
+
+    /// The cost of all items before the *written* cursor, from the first of the session.
+    #[must_use]
+    pub fn cost_written(&self) -> u64 {
+        self.cost_written
+    }
+
+    /// The cost of the items that are retained.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        self.cost_appended - self.cost_acked
+    }
+
+    /// Whether everything was acknowledged.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.acked == self.appended
+    }
+
+    fn cost_at(&self, count: u64) -> u64 {
+        let Cursor { segment, index } = self.locate(count);
+        self.segments.get(segment).map_or(self.cost_appended, |found| found.cost_at(index))
+    }
+
+    fn locate(&self, count: u64) -> Cursor {
+        let segment = self.segments.partition_point(|segment| segment.end() <= count);
+        let index = self
+            .segments
+            .get(segment)
+            .map_or(0, |found| usize::try_from(count - found.first).expect("an index in memory"));
+        Cursor { segment, index }
+    }
+
+    fn keep_spare(&mut self, segment: Segment) {
+        if self.spare.is_none()
+            && let Ok(mut bytes) = segment.bytes.try_into_mut()
+        {
+            let mut ends = segment.ends;
+            bytes.clear();
+            ends.clear();
+            self.spare = Some(Batch { bytes, ends });
+        }
+    }
+
+    fn check(&self) {
+        debug_assert!(self.acked <= self.written && self.written <= self.appended);
+        debug_assert!(self.written <= self.sent && self.sent <= self.appended);
+        debug_assert!(self.cost_acked <= self.cost_written);
+        debug_assert!(self.cost_written <= self.cost_appended);
+    }
+}

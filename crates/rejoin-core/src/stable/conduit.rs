@@ -1,0 +1,523 @@
+//! The handles of a stable conduit.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
+
+use crate::codec::{Codec, DecodeError};
+use crate::conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
+use crate::handover::Refusal;
+use crate::protocol::{CloseReason, Position, item_cost};
+use crate::selfref::SelfRef;
+use crate::source::LinkSource;
+use crate::stable::config::StableConfig;
+use crate::stable::driver::Driver;
+use crate::stable::error::{AckError, ConnectError, RecvError, SendError, SessionLost};
+use crate::stable::registrar::Registrar;
+use crate::stable::shared::{Receipts, Shared};
+use crate::stable::status::{Stats, Status};
+
+/// A typed, ordered, exactly-once message channel to one peer that outlives the links under it.
+///
+/// Every message that [`send`](StableTx::send) accepts is delivered once and in order, or the
+/// [session is lost](SessionLost), which says what is not known to be delivered. The session lives
+/// in the memory of the two processes: it survives any number of links, and neither process.
+///
+/// When all handles of a conduit are dropped, it goes on in the background until everything that
+/// was accepted is delivered or the [linger limit](StableConfig::linger) has passed.
+#[derive(Debug)]
+pub struct StableConduit<F: MsgFamily> {
+    tx: StableTx<F>,
+    rx: StableRx<F>,
+}
+
+impl<F: MsgFamily> StableConduit<F> {
+    /// Opens a session over links from `source`, with the default settings.
+    ///
+    /// See [`connect_with`](Self::connect_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`connect_with`](Self::connect_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`connect_with`](Self::connect_with).
+    pub async fn connect(source: impl LinkSource) -> Result<Self, ConnectError> {
+        Self::connect_with(source, StableConfig::default()).await
+    }
+
+    /// Opens a session over links from `source`, and waits until the peer has answered.
+    ///
+    /// Attempts that fail in a way that may heal are repeated up to
+    /// [`connect_limit`](crate::RedialPolicy::connect_limit). Where the source's
+    /// [role](LinkSource::role) is the acceptor's, this waits for the peer to call, for as long as
+    /// that takes.
+    ///
+    /// Must be called within a tokio runtime with time enabled; the conduit is driven by a task on
+    /// that runtime.
+    ///
+    /// # Errors
+    ///
+    /// When no link can be made, the peer refuses, or `config` makes no sense.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the attempt up. A session that the peer has opened by then is
+    /// closed in the background.
+    pub async fn connect_with(
+        source: impl LinkSource,
+        config: StableConfig,
+    ) -> Result<Self, ConnectError> {
+        config.validate()?;
+        let shared = Shared::new(&config);
+        let conduit = Self::new(Arc::clone(&shared));
+        let (opened, wait) = oneshot::channel();
+        let opened = Box::new(move |result| {
+            // Nobody waits any more when the caller has given up.
+            let _ = opened.send(result);
+        });
+        let span = tracing::info_span!("session", role = ?source.role());
+        let driver = Driver::new(source, Arc::new(config), shared, Registrar::alone(), opened);
+        tokio::spawn(driver.instrument(span));
+        match wait.await {
+            Ok(result) => result.map(|()| conduit),
+            Err(_) => Err(ConnectError::Refused(crate::protocol::LossReason::Stopped)),
+        }
+    }
+
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { tx: StableTx::new(Arc::clone(&shared)), rx: StableRx::new(shared) }
+    }
+
+    /// Takes the conduit apart. The sending half can be cloned.
+    #[must_use]
+    pub fn split(self) -> (StableTx<F>, StableRx<F>) {
+        (self.tx, self.rx)
+    }
+
+    /// Watches where the conduit stands.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.tx.status()
+    }
+
+    /// The figures of this moment.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.tx.stats()
+    }
+
+    /// Makes the next attempt at once where the conduit waits to make one.
+    pub fn reconnect_now(&self) {
+        self.tx.reconnect_now();
+    }
+}
+
+impl<F: MsgFamily> Conduit for StableConduit<F> {
+    type Msg = F;
+    type Tx = StableTx<F>;
+    type Rx = StableRx<F>;
+
+    fn split(self) -> (StableTx<F>, StableRx<F>) {
+        self.split()
+    }
+}
+
+/// Keeps a conduit from ending in the background.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+impl Handle {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.outbox.add_handle();
+        Self(shared)
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.outbox.remove_handle();
+    }
+}
+
+/// The sending half of a [`StableConduit`]. Clones send on the same conduit.
+pub struct StableTx<F: MsgFamily> {
+    handle: Handle,
+    family: PhantomData<fn(F)>,
+}
+
+impl<F: MsgFamily> StableTx<F> {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { handle: Handle::new(shared), family: PhantomData }
+    }
+
+    /// Waits for room in the send log, then accepts `item` for sending; gives its position.
+    ///
+    /// When it returns, the message will be delivered, or the session is lost and says so.
+    ///
+    /// # Errors
+    ///
+    /// When the message was not accepted. It has no position then, and was not sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready means that the message was not accepted. It never is
+    /// half accepted.
+    pub async fn send(&self, item: &F::Msg<'_>) -> Result<Position, SendError>
+    {
+        let mut ticket = self.shared().outbox.ticket();
+        poll_fn(|cx| ticket.poll_append(cx, |out| F::Codec::encode(item, out)))
+            .await
+            .map_err(|refusal| self.refused(refusal))
+    }
+
+    /// Accepts `item` for sending if there is room in the send log now; gives its position.
+    ///
+    /// # Errors
+    ///
+    /// When the message was not accepted, among others with [`SendError::Full`].
+    pub fn try_send(&self, item: &F::Msg<'_>) -> Result<Position, SendError> {
+        self.shared()
+            .outbox
+            .try_append(|out| F::Codec::encode(item, out))
+            .map_err(|refusal| self.refused(refusal))
+    }
+
+    /// Waits for room in the send log and keeps it for one message.
+    ///
+    /// A permit holds 64 KiB of the log, or an eighth of it if that is less.
+    ///
+    /// # Errors
+    ///
+    /// When the conduit is closed or the session is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the place in the queue, and nothing else.
+    pub async fn reserve(&self) -> Result<StablePermit<'_, F>, SendError> {
+        let mut ticket = self.shared().outbox.ticket();
+        poll_fn(|cx| ticket.poll_claim(cx)).await.map_err(|refusal| self.refused(refusal))?;
+        Ok(StablePermit { tx: self, claimed: true })
+    }
+
+    /// Waits until the peer has acknowledged the message at `position`.
+    ///
+    /// # Errors
+    ///
+    /// When the session was lost before, or no message with this position was accepted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect; the message is still delivered.
+    pub async fn acked(&self, position: Position) -> Result<(), AckError> {
+        if position.get() >= self.shared().outbox.accepted() {
+            return Err(AckError::NotSent(position));
+        }
+        self.acked_before(position.next().get()).await.map_err(AckError::Lost)
+    }
+
+    /// Waits until the peer has acknowledged every message accepted before this call.
+    ///
+    /// # Errors
+    ///
+    /// When the session was lost before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect; the messages are still delivered.
+    pub async fn flush_acked(&self) -> Result<(), SessionLost> {
+        let count = self.shared().outbox.accepted();
+        self.acked_before(count).await
+    }
+
+    /// Closes the conduit: no clone of this handle accepts anything more, the peer reads everything
+    /// accepted before and then the end, and what the peer still has to send arrives here.
+    ///
+    /// Ready when the peer has everything.
+    ///
+    /// # Errors
+    ///
+    /// When the session was lost, or the [linger limit](StableConfig::linger) has passed, before
+    /// the peer had acknowledged everything.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the conduit closes in the background when the future is dropped.
+    pub async fn close(self) -> Result<(), SessionLost> {
+        self.close_with(CloseReason::default()).await
+    }
+
+    /// As [`close`](Self::close), with a reason that reaches the peer in its
+    /// [`Status::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// As [`close`](Self::close).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`close`](Self::close).
+    pub async fn close_with(self, reason: CloseReason) -> Result<(), SessionLost> {
+        let shared = self.shared();
+        shared.outbox.close(reason);
+        let _counted = AckWaiter::new(shared);
+        wait_for(shared, |receipts| receipts.close_confirmed).await
+    }
+
+    /// Takes the messages that the peer has not acknowledged, oldest first, once the session is
+    /// lost; nothing before that, and nothing a second time.
+    ///
+    /// The peer may or may not have them.
+    #[must_use]
+    pub fn take_unacknowledged(&self) -> Vec<(Position, Bytes)> {
+        let Some(outcome) = self.shared().outcome.get() else { return Vec::new() };
+        let mut items = outcome.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *items).into()
+    }
+
+    /// Decodes a message that [`take_unacknowledged`](Self::take_unacknowledged) gave back.
+    ///
+    /// # Errors
+    ///
+    /// When `bytes` are not the encoding of a message.
+    pub fn decode(bytes: Bytes) -> Result<SelfRef<F>, DecodeError> {
+        SelfRef::decode(bytes).map_err(|(error, _)| error)
+    }
+
+    /// Watches where the conduit stands.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.shared().status.subscribe()
+    }
+
+    /// The figures of this moment.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared().stats()
+    }
+
+    /// Makes the next attempt at once where the conduit waits to make one.
+    pub fn reconnect_now(&self) {
+        self.shared().outbox.reconnect();
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.0
+    }
+
+    async fn acked_before(&self, count: u64) -> Result<(), SessionLost> {
+        let shared = self.shared();
+        if shared.receipts.borrow().acknowledged >= count {
+            return Ok(());
+        }
+        let _counted = AckWaiter::new(shared);
+        wait_for(shared, |receipts| receipts.acknowledged >= count).await
+    }
+
+    fn refused(&self, refusal: Refusal) -> SendError {
+        match refusal {
+            Refusal::Encode(error) => SendError::Encode(error),
+            Refusal::TooLarge { bytes, bytes_max } => SendError::TooLarge { bytes, bytes_max },
+            Refusal::Full => SendError::Full,
+            Refusal::Ended => match self.shared().lost() {
+                Some(lost) => SendError::Lost(lost.clone()),
+                None => SendError::Closed,
+            },
+        }
+    }
+}
+
+/// Waits until `done`, or until nothing changes any more.
+async fn wait_for(shared: &Shared, done: impl Fn(&Receipts) -> bool) -> Result<(), SessionLost> {
+    let mut receipts = shared.receipts.subscribe();
+    let reached = receipts.wait_for(|now| done(now) || now.ended).await.is_ok_and(|now| done(&now));
+    match shared.lost() {
+        Some(lost) if !reached => Err(lost.clone()),
+        _ => Ok(()),
+    }
+}
+
+/// Lets the driver know that somebody waits for an acknowledgement.
+struct AckWaiter<'a>(&'a Shared);
+
+impl<'a> AckWaiter<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.outbox.count_ack_waiter(true);
+        Self(shared)
+    }
+}
+
+impl Drop for AckWaiter<'_> {
+    fn drop(&mut self) {
+        self.0.outbox.count_ack_waiter(false);
+    }
+}
+
+impl<F: MsgFamily> Clone for StableTx<F> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), family: PhantomData }
+    }
+}
+
+impl<F: MsgFamily> fmt::Debug for StableTx<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StableTx").field("status", &*self.shared().status.borrow()).finish()
+    }
+}
+
+impl<F: MsgFamily> ConduitTx for StableTx<F> {
+    type Msg = F;
+    type Permit<'a> = StablePermit<'a, F>;
+    type Error = SendError;
+
+    async fn reserve(&self) -> Result<StablePermit<'_, F>, SendError> {
+        self.reserve().await
+    }
+
+    async fn close(self) -> Result<(), SendError> {
+        self.close().await.map_err(SendError::Lost)
+    }
+}
+
+/// Room for one message in a [`StableTx`]. Dropping it gives the room back.
+#[must_use = "room that is not used is given back when the permit is dropped"]
+pub struct StablePermit<'a, F: MsgFamily> {
+    tx: &'a StableTx<F>,
+    claimed: bool,
+}
+
+impl<F: MsgFamily> StablePermit<'_, F> {
+    /// Accepts `item` for sending; gives its position.
+    ///
+    /// # Errors
+    ///
+    /// When the message was not accepted. [`SendError::Full`] is possible only for a message that
+    /// is larger than the room that the permit holds.
+    pub fn send(mut self, item: &F::Msg<'_>) -> Result<Position, SendError> {
+        self.claimed = false;
+        let outbox = &self.tx.shared().outbox;
+        outbox
+            .append_claimed(|out| F::Codec::encode(item, out))
+            .map_err(|refusal| self.tx.refused(refusal))
+    }
+}
+
+impl<F: MsgFamily> ConduitTxPermit for StablePermit<'_, F> {
+    type Msg = F;
+    type Error = SendError;
+
+    fn send(self, item: &F::Msg<'_>) -> Result<Position, SendError> {
+        self.send(item)
+    }
+}
+
+impl<F: MsgFamily> Drop for StablePermit<'_, F> {
+    fn drop(&mut self) {
+        if self.claimed {
+            self.tx.shared().outbox.unclaim();
+        }
+    }
+}
+
+impl<F: MsgFamily> fmt::Debug for StablePermit<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StablePermit").finish_non_exhaustive()
+    }
+}
+
+/// The receiving half of a [`StableConduit`].
+pub struct StableRx<F: MsgFamily> {
+    handle: Handle,
+    /// Taken from the inbox and not given out yet.
+    items: VecDeque<Bytes>,
+    next: Position,
+    /// The cost of what was given out since the driver was told.
+    consumed: u64,
+    family: PhantomData<fn() -> F>,
+}
+
+impl<F: MsgFamily> StableRx<F> {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            handle: Handle::new(shared),
+            items: VecDeque::new(),
+            next: Position::default(),
+            consumed: 0,
+            family: PhantomData,
+        }
+    }
+
+    /// Waits for the next message; `None` when the peer has closed the conduit.
+    ///
+    /// # Errors
+    ///
+    /// When the session is lost, after everything received before; or when a message cannot be
+    /// decoded, which does not keep the next call from giving the next one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: a message is taken only when it is returned.
+    pub async fn recv(&mut self) -> Result<Option<SelfRef<F>>, RecvError> {
+        let shared = &self.handle.0;
+        if self.items.is_empty()
+            && !poll_fn(|cx| shared.inbox.poll_take(cx, &mut self.items)).await
+        {
+            return match shared.lost() {
+                Some(lost) if !shared.inbox.is_complete() => Err(RecvError::Lost(lost.clone())),
+                _ => Ok(None),
+            };
+        }
+        let Some(bytes) = self.items.pop_front() else { return Ok(None) };
+        let position = self.next;
+        self.next = position.next();
+        self.consumed += item_cost(bytes.len());
+        // A quarter of the window at a time is soon enough for a peer that waits for room.
+        if self.consumed >= (shared.inbox_bytes_max / 4).max(1) {
+            shared.outbox.consume(std::mem::take(&mut self.consumed));
+        }
+        match SelfRef::decode(bytes) {
+            Ok(item) => Ok(Some(item)),
+            Err((source, bytes)) => Err(RecvError::Decode { position, source, bytes }),
+        }
+    }
+
+    /// Watches where the conduit stands.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.handle.0.status.subscribe()
+    }
+
+    /// The figures of this moment.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.handle.0.stats()
+    }
+}
+
+impl<F: MsgFamily> ConduitRx for StableRx<F> {
+    type Msg = F;
+    type Error = RecvError;
+
+    async fn recv(&mut self) -> Result<Option<SelfRef<F>>, RecvError> {
+        self.recv().await
+    }
+}
+
+impl<F: MsgFamily> fmt::Debug for StableRx<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StableRx").field("status", &*self.handle.0.status.borrow()).finish()
+    }
+}

@@ -1,0 +1,230 @@
+//! Settings of stable conduits and of the listeners that accept them.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::acceptor::AcceptorConfig;
+use crate::protocol::{Profile, SessionConfig};
+
+const MIB: usize = 1024 * 1024;
+
+/// Settings of a stable conduit. The defaults suit phones, Wi-Fi and data centres alike; slow lines
+/// want a smaller send log and window.
+///
+/// # Memory
+///
+/// A conduit holds at most `send_log_bytes_max + inbox_bytes_max + 2 × message_bytes_max` bytes of
+/// messages, 40 MiB by default, and next to nothing while it is idle. The link under it has buffers
+/// of its own.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StableConfig {
+    /// The largest message, in bytes of its encoding. Default 16 MiB; at most 1 GiB.
+    ///
+    /// The link must carry messages of this size, too. One message may overshoot the send log, and
+    /// one the inbox.
+    pub message_bytes_max: usize,
+    /// How much the send log holds before senders wait: messages from the moment they are accepted
+    /// until the peer has acknowledged them. Each counts its bytes and 32 more. Default 4 MiB.
+    ///
+    /// Worst case: this and one message.
+    pub send_log_bytes_max: usize,
+    /// How much may be received before the application takes it: the window that the peer is given.
+    /// Counted as for the send log. Default 4 MiB.
+    ///
+    /// Worst case: this and one message, and as much again for a peer that speaks the base profile
+    /// and so knows no window.
+    pub inbox_bytes_max: usize,
+    /// Acknowledge without waiting for data to carry it after this many messages. Default 64.
+    pub ack_messages_max: u32,
+    /// Acknowledge without waiting for data to carry it after this long. Default 50 ms.
+    pub ack_delay: Duration,
+    /// Ask for a sign of life when nothing was heard for this long. Default 5 s; less than
+    /// `peer_dead_after`.
+    pub ping_interval: Duration,
+    /// Give a link up when nothing was heard on it for this long, or nothing could be written to
+    /// it. Default 20 s.
+    pub peer_dead_after: Duration,
+    /// How long a handshake on a new link may take. Default 5 s.
+    pub handshake_deadline: Duration,
+    /// How long a session outlives its last link, on either side. Default 5 min.
+    pub outage_max: Duration,
+    /// How long a close may take until it says what is not known to be delivered. Default 10 s.
+    pub linger: Duration,
+    /// How links are dialled, and dialled again.
+    pub redial: RedialPolicy,
+    /// The highest profile to speak. Default [`Profile::Extended`]; a peer that knows the base
+    /// profile only is spoken to in it.
+    pub profile: Profile,
+}
+
+impl Default for StableConfig {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 16 * MIB,
+            send_log_bytes_max: 4 * MIB,
+            inbox_bytes_max: 4 * MIB,
+            ack_messages_max: 64,
+            ack_delay: Duration::from_millis(50),
+            ping_interval: Duration::from_secs(5),
+            peer_dead_after: Duration::from_secs(20),
+            handshake_deadline: Duration::from_secs(5),
+            outage_max: Duration::from_secs(300),
+            linger: Duration::from_secs(10),
+            redial: RedialPolicy::default(),
+            profile: Profile::Extended,
+        }
+    }
+}
+
+/// How links are dialled, and dialled again.
+///
+/// The first attempt after an outage is made at once. Each further one waits for a random time
+/// between 0 and a limit that begins at `backoff_min` and doubles up to `backoff_max` ("full
+/// jitter"), so that a thousand clients of a restarted server do not come back together.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RedialPolicy {
+    /// The limit of the first delay. Default 100 ms.
+    pub backoff_min: Duration,
+    /// The limit of all later delays. Default 10 s.
+    pub backoff_max: Duration,
+    /// How long one attempt may take to give a link, the handshake on it not counted. Default 10 s.
+    pub attempt_deadline: Duration,
+    /// How long `connect` goes on trying while attempts fail in a way that may heal. Default 10 s.
+    pub connect_limit: Duration,
+}
+
+impl Default for RedialPolicy {
+    fn default() -> Self {
+        Self {
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+            attempt_deadline: Duration::from_secs(10),
+            connect_limit: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Settings of a [`StableListener`](crate::StableListener).
+///
+/// # Memory
+///
+/// Besides its pending handshakes, for which see [`AcceptorConfig`], a listener holds at most
+/// `sessions_max` times what [`StableConfig`] states for one conduit.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ListenerConfig {
+    /// Settings of each conduit that is accepted.
+    pub conduit: StableConfig,
+    /// How many sessions there may be at a time; further ones are refused. Default 10 000.
+    pub sessions_max: usize,
+    /// How many new sessions may wait for [`accept`](crate::StableListener::accept); further ones
+    /// are refused. Default 128.
+    pub backlog_max: usize,
+    /// How many handshakes may be under way at a time; a further one takes the place of the oldest.
+    /// Default 1024.
+    pub pending_handshakes_max: usize,
+}
+
+impl Default for ListenerConfig {
+    fn default() -> Self {
+        Self {
+            conduit: StableConfig::default(),
+            sessions_max: 10_000,
+            backlog_max: 128,
+            pending_handshakes_max: 1024,
+        }
+    }
+}
+
+/// A setting that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A setting is zero, or larger than it may be.
+    #[error("{setting} is out of range")]
+    OutOfRange {
+        /// Its name.
+        setting: &'static str,
+    },
+    /// Pings would come too late to tell a silent peer from a dead one.
+    #[error("ping_interval must be less than peer_dead_after")]
+    PingTooRare,
+}
+
+impl StableConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// When a setting makes no sense, alone or together with another.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        const BYTES_MAX: usize = 1024 * MIB;
+        for (setting, value) in [
+            ("message_bytes_max", self.message_bytes_max),
+            ("send_log_bytes_max", self.send_log_bytes_max),
+            ("inbox_bytes_max", self.inbox_bytes_max),
+            ("ack_messages_max", self.ack_messages_max as usize),
+        ] {
+            if !(1..=BYTES_MAX).contains(&value) {
+                return Err(ConfigError::OutOfRange { setting });
+            }
+        }
+        for (setting, value) in [
+            ("ack_delay", self.ack_delay),
+            ("ping_interval", self.ping_interval),
+            ("peer_dead_after", self.peer_dead_after),
+            ("handshake_deadline", self.handshake_deadline),
+            ("outage_max", self.outage_max),
+            ("redial.backoff_min", self.redial.backoff_min),
+            ("redial.backoff_max", self.redial.backoff_max),
+            ("redial.attempt_deadline", self.redial.attempt_deadline),
+        ] {
+            if value.is_zero() || value > DURATION_MAX {
+                return Err(ConfigError::OutOfRange { setting });
+            }
+        }
+        for (setting, value) in
+            [("linger", self.linger), ("redial.connect_limit", self.redial.connect_limit)]
+        {
+            if value > DURATION_MAX {
+                return Err(ConfigError::OutOfRange { setting });
+            }
+        }
+        if self.ping_interval < self.peer_dead_after {
+            Ok(())
+        } else {
+            Err(ConfigError::PingTooRare)
+        }
+    }
+
+    pub(crate) fn session(&self) -> SessionConfig {
+        SessionConfig {
+            profile: self.profile,
+            item_bytes_max: self.message_bytes_max,
+            send_log_bytes_max: self.send_log_bytes_max,
+            window_bytes: self.inbox_bytes_max,
+            ack_frames_max: self.ack_messages_max,
+            ack_delay: self.ack_delay,
+            ping_interval: self.ping_interval,
+            peer_dead_after: self.peer_dead_after,
+            outage_max: self.outage_max,
+            linger: self.linger,
+            manual_ack: false,
+        }
+    }
+}
+
+/// Far enough for "never", and safe to add to the present.
+const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl ListenerConfig {
+    pub(crate) fn acceptor(&self) -> AcceptorConfig {
+        AcceptorConfig {
+            handshake_deadline: self.conduit.handshake_deadline,
+            pending_handshakes_max: self.pending_handshakes_max,
+        }
+    }
+}

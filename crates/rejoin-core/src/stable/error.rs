@@ -1,0 +1,117 @@
+//! What can go wrong with a stable conduit, one enum an operation.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::codec::{DecodeError, EncodeError};
+use crate::protocol::{LossReason, Position};
+use crate::stable::config::ConfigError;
+
+/// The session is over, and not because it was closed in good order.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the session is lost ({} of {} messages not known to be delivered)", accepted - acknowledged, accepted)]
+#[non_exhaustive]
+pub struct SessionLost {
+    /// Why.
+    #[source]
+    pub reason: LossReason,
+    /// How many messages the peer has acknowledged: the first that it may lack has this position.
+    pub acknowledged: u64,
+    /// How many messages were accepted for sending.
+    pub accepted: u64,
+}
+
+/// No conduit came about.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// A setting makes no sense.
+    #[error("the configuration makes no sense")]
+    Config(#[from] ConfigError),
+    /// No link could be made, and trying again would not help.
+    #[error("no link can be made, and trying again would not help")]
+    Fatal(#[source] io::Error),
+    /// No link could be made within the limit; a later attempt may succeed.
+    #[error("no link could be made in {attempts} attempts; a later attempt may succeed")]
+    Unreachable {
+        /// How many attempts were made.
+        attempts: u32,
+        /// What the last one failed with.
+        #[source]
+        source: io::Error,
+    },
+    /// The peer answered, and there is no session.
+    #[error("the peer did not open a session")]
+    Refused(#[source] LossReason),
+}
+
+impl ConnectError {
+    /// Whether a later attempt may succeed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(LossReason::Rejected(reason)) => reason.is_transient(),
+            Self::Config(_) | Self::Fatal(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
+/// A message was not accepted. It has not taken a position, and the caller still has it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The message has no encoding.
+    #[error("the message cannot be encoded")]
+    Encode(#[source] EncodeError),
+    /// The message is larger than this side or the peer takes.
+    #[error("the message has {bytes} bytes, at most {bytes_max} are taken")]
+    TooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The largest size that is taken.
+        bytes_max: usize,
+    },
+    /// There is no room for it now. Only what does not wait gives this error.
+    #[error("there is no room for the message now")]
+    Full,
+    /// The conduit was closed, by this side or by the peer.
+    #[error("the conduit is closed")]
+    Closed,
+    /// The session is lost.
+    #[error("nothing can be sent any more")]
+    Lost(#[source] SessionLost),
+}
+
+/// Nothing was received.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// A message came that this side cannot read. It is consumed; the next call gives the next one.
+    #[error("message {position} cannot be decoded")]
+    Decode {
+        /// Its place among the messages received.
+        position: Position,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+        /// The message as received.
+        bytes: bytes::Bytes,
+    },
+    /// The session is lost, and everything received before was given out.
+    #[error("nothing will be received any more")]
+    Lost(#[source] SessionLost),
+}
+
+/// The peer has not acknowledged everything.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AckError {
+    /// The session was lost before.
+    #[error("the message is not known to be delivered")]
+    Lost(#[source] SessionLost),
+    /// No message with this position was accepted.
+    #[error("no message {0} was accepted")]
+    NotSent(Position),
+}

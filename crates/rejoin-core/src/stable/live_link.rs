@@ -1,0 +1,132 @@
+//! The link of a session while it works: its two pumps, and when they last got on.
+
+use std::future::Future;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::link::{LinkRx, LinkTx};
+use crate::protocol::{Head, LinkGeneration, Transmit};
+use crate::stable::pump::{Reader, Writer};
+
+/// How long a link that is done with may take to get rid of its last bytes.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A link that a session uses.
+pub(super) struct LiveLink {
+    generation: LinkGeneration,
+    reader: Reader,
+    /// Absent once writing has failed.
+    writer: Option<Writer>,
+    write_error: Option<io::Error>,
+    since: Instant,
+    progress: u64,
+    progress_at: Instant,
+}
+
+impl LiveLink {
+    pub(super) fn new(
+        now: Instant,
+        generation: LinkGeneration,
+        tx: impl LinkTx,
+        rx: impl LinkRx,
+    ) -> Self {
+        Self {
+            generation,
+            reader: Reader::new(rx),
+            writer: Some(Writer::new(tx)),
+            write_error: None,
+            since: now,
+            progress: 0,
+            progress_at: now,
+        }
+    }
+
+    /// Which link of the session it is.
+    pub(super) fn generation(&self) -> LinkGeneration {
+        self.generation
+    }
+
+    /// How long it has lived.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// Sends `payload` before anything else; to be called first, if at all.
+    pub(super) fn send_first(&mut self, payload: Bytes) {
+        if let Some(writer) = &mut self.writer {
+            let mut once = Some(Transmit { head: Head::default(), body: payload });
+            writer.fill(|| once.take());
+        }
+    }
+
+    /// See [`Reader::poll`].
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        payloads: &mut Vec<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        self.reader.poll(cx, payloads)
+    }
+
+    /// Hands an idle writer what `next` gives; gives whether there was anything.
+    pub(super) fn fill(&mut self, now: Instant, next: impl FnMut() -> Option<Transmit>) -> bool {
+        let Some(writer) = self.writer.as_mut().filter(|writer| writer.is_idle()) else {
+            return false;
+        };
+        let filled = writer.fill(next);
+        if filled {
+            self.progress_at = now;
+        }
+        filled
+    }
+
+    /// Goes on writing.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let Some(writer) = &mut self.writer else { return };
+        let polled = writer.poll(cx);
+        let progress = writer.progress();
+        if progress != self.progress {
+            self.progress = progress;
+            self.progress_at = now;
+        }
+        if let Poll::Ready(Err(error)) = polled {
+            self.writer = None;
+            self.write_error = Some(error);
+        }
+    }
+
+    /// Why nothing can be written any more, asked once. What has arrived can still be read: the
+    /// peer's last words, which may say why it closed the link.
+    pub(super) fn take_write_error(&mut self) -> Option<io::Error> {
+        self.write_error.take()
+    }
+
+    /// Since when the writer has something to write and does not get on with it.
+    pub(super) fn writing_since(&self) -> Option<Instant> {
+        self.writer.as_ref().filter(|writer| !writer.is_idle()).map(|_| self.progress_at)
+    }
+
+    /// Writes what is left and closes the link, without anybody waiting for it.
+    pub(super) fn close_in_background(self) {
+        if let Some(writer) = self.writer {
+            let reader = self.reader;
+            in_background(async move {
+                // The reading half stays open until the other one is done: closing a socket in
+                // which something is left to read may destroy what was just written.
+                let closed = writer.close().await;
+                drop(reader);
+                closed
+            });
+        }
+    }
+}
+
+/// Runs the last act of a link under a deadline; how it ends is of no interest to anybody.
+pub(super) fn in_background(act: impl Future<Output = io::Result<()>> + Send + 'static) {
+    tokio::spawn(async move {
+        let _ = tokio::time::timeout(CLOSE_DEADLINE, act).await;
+    });
+}

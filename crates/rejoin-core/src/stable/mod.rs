@@ -1,0 +1,20 @@
+//! The stable conduit: the protocol of [`protocol`](crate::protocol), driven over real links.
+
+mod backoff;
+mod conduit;
+mod config;
+mod dial;
+mod driver;
+mod error;
+mod listener;
+mod live_link;
+mod pump;
+mod registrar;
+mod shared;
+mod status;
+
+pub use conduit::{StableConduit, StablePermit, StableRx, StableTx};
+pub use config::{ConfigError, ListenerConfig, RedialPolicy, StableConfig};
+pub use error::{AckError, ConnectError, RecvError, SendError, SessionLost};
+pub use listener::StableListener;
+pub use status::{Stats, Status, SuspendCause};

@@ -1,0 +1,205 @@
+//! Moves payloads between a link's halves and the driver, in batches.
+//!
+//! Each half of a link runs in one future that lives as long as the link, so that no transport
+//! operation is ever dropped half-way while its link goes on. The driver polls both futures itself,
+//! inside its own task; the pipes between them therefore need no wakers: after the driver has
+//! changed a pipe, it polls the future at its other end.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::link::{LinkRx, LinkTx};
+use crate::protocol::Transmit;
+
+/// The most payloads that cross at a time.
+const BATCH_PAYLOADS: usize = 1024;
+/// A batch is not added to once it has this many bytes.
+const BATCH_BYTES: usize = 256 * 1024;
+
+type LinkFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+/// The receiving half of a link at work.
+pub(super) struct Reader {
+    future: LinkFuture,
+    pipe: Arc<Mutex<Vec<Bytes>>>,
+}
+
+impl Reader {
+    pub(super) fn new(rx: impl LinkRx) -> Self {
+        let pipe = Arc::default();
+        Self { future: Box::pin(read(rx, Arc::clone(&pipe))), pipe }
+    }
+
+    /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
+    /// with everything that arrived before in `payloads`; pending otherwise, with a wake-up to come
+    /// only when `payloads` stays empty.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        payloads: &mut Vec<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        let ended = self.future.as_mut().poll(cx);
+        std::mem::swap(&mut *self.pipe.lock().unwrap_or_else(PoisonError::into_inner), payloads);
+        ended
+    }
+}
+
+/// Reads until the link ends, putting a batch down whenever the link has no more at hand.
+async fn read(mut rx: impl LinkRx, pipe: Arc<Mutex<Vec<Bytes>>>) -> io::Result<()> {
+    let put = |batch: &mut Vec<Bytes>| {
+        std::mem::swap(&mut *pipe.lock().unwrap_or_else(PoisonError::into_inner), batch);
+    };
+    let mut batch = Vec::new();
+    loop {
+        let mut bytes = 0;
+        while batch.len() < BATCH_PAYLOADS && bytes < BATCH_BYTES {
+            let mut receiving = pin!(rx.recv());
+            let received = poll_fn(|cx| {
+                let polled = receiving.as_mut().poll(cx);
+                if polled.is_pending() && !batch.is_empty() {
+                    put(&mut batch);
+                    bytes = 0;
+                }
+                polled
+            })
+            .await;
+            match received {
+                Ok(Some(payload)) => {
+                    bytes += payload.len();
+                    batch.push(payload);
+                }
+                Ok(None) => {
+                    put(&mut batch);
+                    return Ok(());
+                }
+                Err(error) => {
+                    put(&mut batch);
+                    return Err(error);
+                }
+            }
+        }
+        put(&mut batch);
+        pause().await;
+    }
+}
+
+/// Gives way to the driver once; it polls again without a wake-up.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|_| if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending })
+        .await;
+}
+
+/// The sending half of a link at work.
+pub(super) struct Writer {
+    future: LinkFuture,
+    pipe: Arc<Mutex<Outgoing>>,
+    progress: Arc<AtomicU64>,
+    /// The next batch, while it is filled; empty in between, kept for its memory.
+    batch: VecDeque<Transmit>,
+}
+
+#[derive(Default)]
+struct Outgoing {
+    batch: VecDeque<Transmit>,
+    state: WriterState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum WriterState {
+    /// Everything is written and flushed.
+    #[default]
+    Idle,
+    /// There is something to write, or it is being written.
+    Busy,
+    /// Close the link once everything is written.
+    Closing,
+}
+
+impl Writer {
+    pub(super) fn new(tx: impl LinkTx) -> Self {
+        let (pipe, progress) = (Arc::default(), Arc::default());
+        let future = Box::pin(write(tx, Arc::clone(&pipe), Arc::clone(&progress)));
+        Self { future, pipe, progress, batch: VecDeque::new() }
+    }
+
+    /// Whether the writer takes a batch now.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pipe.lock().unwrap_or_else(PoisonError::into_inner).state == WriterState::Idle
+    }
+
+    /// Fills a batch from `next` and hands it to an idle writer; gives whether there was anything.
+    pub(super) fn fill(&mut self, mut next: impl FnMut() -> Option<Transmit>) -> bool {
+        let mut bytes = 0;
+        while self.batch.len() < BATCH_PAYLOADS && bytes < BATCH_BYTES {
+            let Some(transmit) = next() else { break };
+            bytes += transmit.body.len();
+            self.batch.push_back(transmit);
+        }
+        if self.batch.is_empty() {
+            return false;
+        }
+        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(pipe.batch.is_empty(), "a busy writer is not filled");
+        std::mem::swap(&mut pipe.batch, &mut self.batch);
+        pipe.state = WriterState::Busy;
+        true
+    }
+
+    /// How many payloads the link has taken.
+    pub(super) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Goes on writing. Ready only when the link is dead.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.future.as_mut().poll(cx)
+    }
+
+    /// Writes what was handed over, then closes the link.
+    pub(super) async fn close(self) -> io::Result<()> {
+        {
+            let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+            pipe.state = WriterState::Closing;
+        }
+        self.future.await
+    }
+}
+
+async fn write(
+    mut tx: impl LinkTx,
+    pipe: Arc<Mutex<Outgoing>>,
+    progress: Arc<AtomicU64>,
+) -> io::Result<()> {
+    let mut batch = VecDeque::new();
+    loop {
+        let state = poll_fn(|_| {
+            let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::swap(&mut pipe.batch, &mut batch);
+            match pipe.state {
+                WriterState::Idle => Poll::Pending,
+                state => Poll::Ready(state),
+            }
+        })
+        .await;
+        for Transmit { head, body } in batch.drain(..) {
+            tx.send(head.as_bytes(), body).await?;
+            progress.fetch_add(1, Ordering::Relaxed);
+        }
+        if state == WriterState::Closing {
+            return tx.close().await;
+        }
+        tx.flush().await?;
+        let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        if pipe.state == WriterState::Busy {
+            pipe.state = WriterState::Idle;
+        }
+    }
+}

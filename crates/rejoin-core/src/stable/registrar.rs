@@ -1,0 +1,85 @@
+//! Which keys open which session, from the point of view of one session's driver.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::protocol::{
+    Admission, ClientHello, LinkGeneration, RejectReason, ResumeKey, SessionId, Sessions,
+};
+use crate::random;
+
+/// A table of sessions that a listener and its sessions' drivers share. Locked for the time of one
+/// look-up, never across I/O.
+pub(super) type Table = Arc<Mutex<Sessions>>;
+
+pub(super) fn lock(table: &Table) -> MutexGuard<'_, Sessions> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What becomes of a link with a hello.
+pub(super) enum Ruling {
+    /// It is this session's; answer with this key.
+    Admit(ResumeKey),
+    Refuse(RejectReason),
+    /// The only peer that can call has lost the session.
+    PeerRestarted,
+}
+
+/// One session's entry in a table.
+pub(super) struct Registrar {
+    table: Table,
+    id: Option<SessionId>,
+    /// The key that was given out last, and on which link.
+    given: Option<(LinkGeneration, ResumeKey)>,
+}
+
+impl Registrar {
+    /// For a session that a listener has entered in its table.
+    pub(super) fn registered(table: Table, id: SessionId) -> Self {
+        Self { table, id: Some(id), given: None }
+    }
+
+    /// For a session with a table of its own: that of an acceptor with one peer only, or of an
+    /// initiator, which never asks.
+    pub(super) fn alone() -> Self {
+        Self { table: Arc::new(Mutex::new(Sessions::new(1))), id: None, given: None }
+    }
+
+    /// Decides on a link with `hello`, to which a listener may have assigned `key` already.
+    pub(super) fn rule(&mut self, hello: &ClientHello, key: Option<ResumeKey>) -> Ruling {
+        if let Some(key) = key {
+            return Ruling::Admit(key);
+        }
+        let key = random::key();
+        match lock(&self.table).admit(hello, key) {
+            Admission::New(id) => {
+                self.id = Some(id);
+                Ruling::Admit(key)
+            }
+            Admission::Resume(_) => Ruling::Admit(key),
+            // With room for one session, only a stranger to it is refused for want of room.
+            Admission::Reject(RejectReason::Full) => Ruling::PeerRestarted,
+            Admission::Reject(reason) => Ruling::Refuse(reason),
+        }
+    }
+
+    /// `key` was given out on `link`.
+    pub(super) fn answer_with(&mut self, link: LinkGeneration, key: ResumeKey) {
+        self.given = Some((link, key));
+    }
+
+    /// The peer has shown that it knows the key given out on `link`.
+    pub(super) fn proved(&mut self, link: LinkGeneration) {
+        if let (Some(id), Some((given_on, key))) = (self.id, self.given)
+            && given_on == link
+        {
+            lock(&self.table).prove(id, key);
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn remove(&mut self, closed: bool) {
+        if let Some(id) = self.id.take() {
+            lock(&self.table).remove(id, closed);
+        }
+    }
+}

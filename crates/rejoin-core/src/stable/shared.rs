@@ -1,0 +1,104 @@
+//! What the handles of a conduit and its driver share.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::handover::{Inbox, Outbox};
+use crate::protocol::{LossReason, Position, Session};
+use crate::stable::config::StableConfig;
+use crate::stable::error::SessionLost;
+use crate::stable::status::{Stats, Status};
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// `None` when it was closed in good order.
+    pub(super) lost: Option<SessionLost>,
+    pub(super) unacknowledged: Mutex<VecDeque<(Position, Bytes)>>,
+}
+
+/// How far the peer has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Receipts {
+    /// How many items it has acknowledged.
+    pub(super) acknowledged: u64,
+    /// Whether it has confirmed our close.
+    pub(super) close_confirmed: bool,
+    /// Whether nothing will change any more.
+    pub(super) ended: bool,
+}
+
+/// Shared by all handles of a conduit and its driver.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
+    pub(super) receipts: watch::Sender<Receipts>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) stats: Mutex<Stats>,
+    pub(super) outcome: OnceLock<Outcome>,
+    pub(super) inbox_bytes_max: u64,
+}
+
+impl Shared {
+    pub(super) fn new(config: &StableConfig) -> Arc<Self> {
+        Arc::new(Self {
+            outbox: Outbox::new(config.send_log_bytes_max, config.message_bytes_max),
+            inbox: Inbox::new(),
+            receipts: watch::Sender::default(),
+            status: watch::Sender::new(Status::Connecting { attempts: 0 }),
+            stats: Mutex::default(),
+            outcome: OnceLock::new(),
+            inbox_bytes_max: config.inbox_bytes_max as u64,
+        })
+    }
+
+    /// The figures as the driver published them last.
+    pub(super) fn stats(&self) -> Stats {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes the figures of `session`.
+    pub(super) fn publish_stats(&self, session: &Session) {
+        let (log, counters) = (session.log(), session.counters());
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = Stats {
+            messages_accepted: log.appended(),
+            messages_acknowledged: log.acked(),
+            messages_received: session.received(),
+            messages_replayed: counters.items_replayed,
+            messages_duplicate: counters.items_duplicate,
+            bytes_written: counters.bytes_written,
+            bytes_received: counters.bytes_received,
+            send_log_bytes: log.cost(),
+            inbox_bytes: session.inbox_cost(),
+            resumes: counters.resumes,
+            generation: session.generation().get(),
+            round_trip: session.round_trip(),
+        };
+    }
+
+    /// Why the session was lost, if it was.
+    pub(super) fn lost(&self) -> Option<&SessionLost> {
+        self.outcome.get().and_then(|outcome| outcome.lost.as_ref())
+    }
+
+    /// Records the end and tells everybody who waits.
+    pub(super) fn end(&self, lost: Option<LossReason>, items: Vec<(Position, Bytes)>) {
+        let lost = lost.map(|reason| SessionLost {
+            reason,
+            acknowledged: self.receipts.borrow().acknowledged,
+            accepted: self.outbox.accepted(),
+        });
+        let in_order = lost.is_none();
+        let outcome = Outcome { lost, unacknowledged: Mutex::new(items.into()) };
+        if self.outcome.set(outcome).is_err() {
+            return;
+        }
+        self.outbox.end();
+        self.inbox.end(in_order);
+        self.receipts.send_modify(|receipts| receipts.ended = true);
+    }
+}
