@@ -24,11 +24,12 @@ use crate::selfref::SelfRef;
 /// ```
 ///
 /// A message type that borrows from the bytes in which it was received needs a name for the whole
-/// family of its lifetimes. Give it one, and write the family down:
+/// family of its lifetimes. Give it one, and write the family down. (Facet needs a promise from
+/// you for that. Serde, with the feature `serde`, does not.)
 ///
 /// ```
 /// use facet::Facet;
-/// use rejoin_core::{FacetPostcard, MsgFamily};
+/// use rejoin_core::{BorrowsFromInput, FacetPostcardBorrowed, MsgFamily};
 ///
 /// #[derive(Facet)]
 /// struct Reading<'a> { sensor: &'a str, celsius: f64 }
@@ -37,7 +38,7 @@ use crate::selfref::SelfRef;
 ///
 /// impl MsgFamily for ReadingFamily {
 ///     type Msg<'a> = Reading<'a>;
-///     type Codec = FacetPostcard;
+///     type Codec = FacetPostcardBorrowed;
 ///
 ///     fn shorten<'short, 'long: 'short>(
 ///         msg: &'short Reading<'long>,
@@ -45,6 +46,8 @@ use crate::selfref::SelfRef;
 ///         msg
 ///     }
 /// }
+/// // SAFETY: the one reference in a `Reading<'a>` is a `&'a str`.
+/// unsafe impl BorrowsFromInput for ReadingFamily {}
 /// # fn is_a_family<F: MsgFamily>() {}
 /// # is_a_family::<ReadingFamily>();
 /// ```
@@ -82,7 +85,7 @@ use crate::selfref::SelfRef;
 /// # use rejoin_core::{Codec, DecodeError, EncodeError};
 /// # struct Never;
 /// # impl Codec<Sinks> for Never {
-/// #     fn encode(_: &fn(&str), _: &mut bytes::BytesMut) -> Result<(), EncodeError> { Ok(()) }
+/// #     fn encode<'a>(_: &fn(&'a str), _: &mut bytes::BytesMut) -> Result<(), EncodeError> { Ok(()) }
 /// #     fn decode<'a>(_: &'a [u8]) -> Result<fn(&'a str), DecodeError> { Ok(|_| ()) }
 /// # }
 /// struct Sinks;
@@ -115,15 +118,13 @@ pub trait MsgFamily: Sized + Send + 'static {
     /// # Behavior
     ///
     /// - Returns `msg`.
-    fn shorten<'short, 'long: 'short>(
-        msg: &'short Self::Msg<'long>,
-    ) -> &'short Self::Msg<'short>;
+    fn shorten<'short, 'long: 'short>(msg: &'short Self::Msg<'long>) -> &'short Self::Msg<'short>;
 }
 
 /// An owned message is its own family, as the same type for every lifetime.
 impl<T> MsgFamily for T
 where
-    T: for<'a> Facet<'a> + Send + 'static,
+    T: Facet<'static> + Send + 'static,
 {
     type Msg<'a> = T;
     type Codec = FacetPostcard;
@@ -202,10 +203,7 @@ pub trait ConduitTxPermit {
     ///
     /// - When it fails, nothing was accepted and the next message takes the place of this one.
     /// - Dropping the permit instead gives the room back.
-    fn send(
-        self,
-        item: &<Self::Msg as MsgFamily>::Msg<'_>,
-    ) -> Result<Position, Self::Error>;
+    fn send(self, item: &<Self::Msg as MsgFamily>::Msg<'_>) -> Result<Position, Self::Error>;
 }
 
 /// The receiving half of a [`Conduit`].

@@ -192,7 +192,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use super::*;
+    // Not everything, because the methods of the object traits are named as those they stand for.
+    use super::{Attachment, Bytes, DynLinkSource, Link, LinkRx, LinkSource, LinkTx, io};
     use crate::link::Peer;
 
     /// Gives one link to itself, then nothing more.

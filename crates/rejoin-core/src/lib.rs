@@ -15,7 +15,9 @@ mod stable;
 pub mod protocol;
 
 pub use acceptor::{AcceptorConfig, AcceptorSource, AcceptorStats, AcceptorStatsHandle};
-pub use codec::{Codec, DecodeError, EncodeError, FacetPostcard, Raw, RawBytes};
+pub use codec::{
+    Codec, DecodeError, EncodeError, FacetPostcard, FacetPostcardBorrowed, Raw, RawBytes,
+};
 #[cfg(feature = "serde")]
 pub use codec::{Serde, SerdePostcard};
 pub use conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
@@ -25,7 +27,7 @@ pub use memory::{
     MemoryConfig, MemoryConnector, MemoryLink, MemoryListener, MemoryNetwork, MemoryRx,
     MemorySource, MemoryTx, memory_link_pair, memory_listener,
 };
-pub use selfref::SelfRef;
+pub use selfref::{BorrowsFromInput, SelfRef};
 pub use source::{
     Attachment, LinkListener, LinkSource, is_fatal_kind, prepare_acceptor_attachment,
 };

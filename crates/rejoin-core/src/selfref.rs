@@ -2,8 +2,9 @@
 //!
 //! This is the one module with `unsafe` code. What makes it sound is kept out of reach of the rest
 //! of the crate: the fields are private here, and a message is only ever seen through
-//! [`MsgFamily::shorten`]. It offers no mutable access, which could put a shorter borrow in.
-#![allow(unsafe_code)]
+//! [`MsgFamily::shorten`]. The promise that borrowing families make for Facet is here because it is
+//! `unsafe` to make. The module offers no mutable access, which could put a shorter borrow in.
+#![expect(unsafe_code, reason = "a value that borrows from its neighbour has no safe form")]
 
 use std::fmt;
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -32,11 +33,12 @@ use crate::conduit::MsgFamily;
 /// ```
 ///
 /// ```compile_fail,E0597
-/// # use rejoin_core::{FacetPostcard, MsgFamily, SelfRef};
+/// # use rejoin_core::{BorrowsFromInput, FacetPostcardBorrowed, MsgFamily, SelfRef};
 /// # struct Names;
+/// # unsafe impl BorrowsFromInput for Names {}
 /// # impl MsgFamily for Names {
 /// #     type Msg<'a> = &'a str;
-/// #     type Codec = FacetPostcard;
+/// #     type Codec = FacetPostcardBorrowed;
 /// #     fn shorten<'short, 'long: 'short>(msg: &'short &'long str) -> &'short &'short str { msg }
 /// # }
 /// fn out_of_scope(receive: impl FnOnce() -> SelfRef<Names>) -> usize {
@@ -64,6 +66,27 @@ use crate::conduit::MsgFamily;
 ///     received.into_inner() // error[E0599]: its trait bounds were not satisfied
 /// }
 /// ```
+/// # Threads
+///
+/// It can be sent to another thread, as every message can. It can be shared between threads when
+/// the messages can:
+///
+/// ```compile_fail,E0277
+/// # use rejoin_core::{Codec, DecodeError, EncodeError, MsgFamily, SelfRef};
+/// # use std::cell::Cell;
+/// # struct Cells;
+/// # impl Codec<Cells> for Cells {
+/// #     fn encode(_: &Cell<u8>, _: &mut bytes::BytesMut) -> Result<(), EncodeError> { Ok(()) }
+/// #     fn decode(_: &[u8]) -> Result<Cell<u8>, DecodeError> { Ok(Cell::new(0)) }
+/// # }
+/// # impl MsgFamily for Cells {
+/// #     type Msg<'a> = Cell<u8>;
+/// #     type Codec = Cells;
+/// #     fn shorten<'short, 'long: 'short>(msg: &'short Cell<u8>) -> &'short Cell<u8> { msg }
+/// # }
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<SelfRef<Cells>>(); // error[E0277]: `Cell<u8>` cannot be shared between threads safely
+/// ```
 pub struct SelfRef<F: MsgFamily> {
     /// Invariant: initialised until this value is dropped or taken apart, and borrows from nothing
     /// but the bytes of `backing`, whatever its lifetime says.
@@ -74,6 +97,20 @@ pub struct SelfRef<F: MsgFamily> {
     msg: MaybeUninit<F::Msg<'static>>,
     backing: Bytes,
 }
+
+/// A promise about the lifetimes in a family's messages, for
+/// [`FacetPostcardBorrowed`](crate::FacetPostcardBorrowed).
+///
+/// Facet's reflection does not see lifetimes. What it borrows from the received bytes it stores in
+/// a field of type `&'static str` just as in one of type `&'a str`, and its derive accepts both.
+/// No bound can tell them apart, so the family's author has to. Messages that are decoded by
+/// serde, with the feature `serde`, need no such promise.
+///
+/// # Safety
+///
+/// Every reference and every [`Cow`](std::borrow::Cow) in `Msg<'a>`, at any depth, has the
+/// lifetime `'a`; in particular none has the lifetime `'static`.
+pub unsafe trait BorrowsFromInput: MsgFamily {}
 
 impl<F: MsgFamily> SelfRef<F> {
     /// Decodes the message in `backing`. Bytes that hold none are handed back.

@@ -18,12 +18,27 @@ use facet_format::{
 
 use super::reader::{ElementEnd, ReadError, Reader};
 
-/// Parses one item.
-pub(crate) struct Parser<'de> {
+/// How many levels of nesting one item may have, where an enum counts as two.
+///
+/// Without optimisation, building a value takes up to 50 KiB of stack for each of these levels
+/// (measured: 102 KiB for an enum in a `Box`, 78 KiB for a struct in a `Box` in an `Option`, 21 KiB
+/// for an element of a `Vec`), and a thread has 2 MiB unless told otherwise.
+const DEPTH_MAX: u32 = 32;
+
+/// Parses one item from bytes that live for `'de` into events that live for `'out`.
+///
+/// Facet does not see lifetimes: it stores a string that it was lent in a `&'static str` or in a
+/// `Cow<'static, str>` without complaint. So the lifetime of the events is the parser's to vouch
+/// for. One that is [`owning`](Self::owning) has `'static` events, and the compiler sees to it that
+/// nothing which borrows from the bytes is in them.
+pub(crate) struct Parser<'de, 'out> {
     reader: Reader<'de>,
     length: usize,
+    /// How strings and bytes are handed over.
+    str: fn(&'de str) -> Cow<'out, str>,
+    bytes: fn(&'de [u8]) -> Cow<'out, [u8]>,
     expected: Option<Expected>,
-    peeked: Option<ParseEvent<'de>>,
+    peeked: Option<ParseEvent<'out>>,
     open: Vec<Open>,
     /// Set when the driver asked for what postcard cannot do; nothing is parsed after that.
     unsupported: bool,
@@ -35,7 +50,6 @@ enum Expected {
     Fields(usize),
     Scalar(ScalarTypeHint),
     Sequence,
-    Bytes,
     Rest,
     Array(usize),
     Option,
@@ -55,9 +69,28 @@ struct Open {
 
 #[derive(Debug)]
 enum OpenKind {
-    Struct { fields_left: usize },
-    Elements { left: u64, previous: Option<ElementEnd> },
-    Variant { variant: EnumVariantHint, step: VariantStep },
+    Struct {
+        fields_left: usize,
+    },
+    Elements {
+        left: u64,
+        /// `None` where the type gives the number of elements, so that the peer has no say in it.
+        previous: Option<ElementEnd>,
+    },
+    Variant {
+        variant: EnumVariantHint,
+        step: VariantStep,
+    },
+}
+
+impl OpenKind {
+    /// How much it adds to the nesting.
+    fn levels(&self) -> u32 {
+        match self {
+            Self::Struct { .. } | Self::Elements { .. } => 1,
+            Self::Variant { .. } => 2,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,11 +101,31 @@ enum VariantStep {
     End,
 }
 
-impl<'de> Parser<'de> {
-    pub(crate) fn new(bytes: &'de [u8]) -> Self {
+impl<'de> Parser<'de, 'static> {
+    /// Copies what it hands over.
+    pub(crate) fn owning(bytes: &'de [u8]) -> Self {
+        Self::new(bytes, |str| Cow::Owned(str.to_owned()), |bytes| Cow::Owned(bytes.to_owned()))
+    }
+}
+
+impl<'de> Parser<'de, 'de> {
+    /// Lends what it hands over.
+    pub(crate) fn borrowing(bytes: &'de [u8]) -> Self {
+        Self::new(bytes, Cow::Borrowed, Cow::Borrowed)
+    }
+}
+
+impl<'de, 'out> Parser<'de, 'out> {
+    fn new(
+        input: &'de [u8],
+        str: fn(&'de str) -> Cow<'out, str>,
+        bytes: fn(&'de [u8]) -> Cow<'out, [u8]>,
+    ) -> Self {
         Self {
-            reader: Reader::new(bytes),
-            length: bytes.len(),
+            reader: Reader::new(input, DEPTH_MAX),
+            length: input.len(),
+            str,
+            bytes,
             expected: None,
             peeked: None,
             open: Vec::new(),
@@ -89,7 +142,7 @@ impl<'de> Parser<'de> {
         Span::new(self.length - self.reader.remaining(), 1)
     }
 
-    fn generate(&mut self) -> Result<ParseEventKind<'de>, ReadError> {
+    fn generate(&mut self) -> Result<ParseEventKind<'out>, ReadError> {
         if self.unsupported {
             return Err(ReadError::NotSelfDescribing);
         }
@@ -100,19 +153,22 @@ impl<'de> Parser<'de> {
     }
 
     /// Reads the beginning of a value, or all of a scalar.
-    fn begin(&mut self, expected: Expected) -> Result<ParseEventKind<'de>, ReadError> {
+    fn begin(&mut self, expected: Expected) -> Result<ParseEventKind<'out>, ReadError> {
         Ok(match expected {
             Expected::Scalar(hint) => ParseEventKind::Scalar(self.scalar(hint)?),
-            Expected::Bytes => ParseEventKind::Scalar(bytes(self.reader.bytes()?)),
-            Expected::Rest => ParseEventKind::Scalar(bytes(self.reader.take_rest())),
-            Expected::Fixed(count) => ParseEventKind::Scalar(bytes(self.reader.take(count)?)),
+            Expected::Rest => {
+                ParseEventKind::Scalar(ScalarValue::Bytes((self.bytes)(self.reader.take_rest())))
+            }
+            Expected::Fixed(count) => {
+                ParseEventKind::Scalar(ScalarValue::Bytes((self.bytes)(self.reader.take(count)?)))
+            }
             Expected::Fields(fields_left) => {
                 self.push(OpenKind::Struct { fields_left })?;
                 ParseEventKind::StructStart(ContainerKind::Object)
             }
             Expected::Sequence => {
                 let left = self.reader.length()?;
-                self.push(OpenKind::Elements { left, previous: None })?;
+                self.push(OpenKind::Elements { left, previous: Some(ElementEnd::NONE) })?;
                 ParseEventKind::SequenceStart(ContainerKind::Array)
             }
             Expected::Array(length) => {
@@ -140,7 +196,7 @@ impl<'de> Parser<'de> {
     }
 
     /// Goes on with the innermost open value.
-    fn proceed(&mut self) -> Result<ParseEventKind<'de>, ReadError> {
+    fn proceed(&mut self) -> Result<ParseEventKind<'out>, ReadError> {
         // Nothing is open and nothing was said to come: the type is beyond what postcard can do.
         let open = self.open.last_mut().ok_or(ReadError::NotSelfDescribing)?;
         match &mut open.kind {
@@ -154,10 +210,9 @@ impl<'de> Parser<'de> {
                 Ok(ParseEventKind::OrderedField)
             }
             OpenKind::Elements { left, previous } => {
-                *previous = Some(match *previous {
-                    None => self.reader.first_element(),
-                    Some(previous) => self.reader.end_element(previous)?,
-                });
+                if let Some(previous) = previous {
+                    *previous = self.reader.end_element(*previous)?;
+                }
                 if *left == 0 {
                     self.pop();
                     return Ok(ParseEventKind::SequenceEnd);
@@ -199,18 +254,18 @@ impl<'de> Parser<'de> {
     }
 
     fn push(&mut self, kind: OpenKind) -> Result<(), ReadError> {
-        self.reader.enter(1)?;
+        self.reader.enter(kind.levels())?;
         self.open.push(Open { kind, options: 0 });
         Ok(())
     }
 
     fn pop(&mut self) {
         if let Some(open) = self.open.pop() {
-            self.reader.leave(1 + open.options);
+            self.reader.leave(open.kind.levels() + open.options);
         }
     }
 
-    fn scalar(&mut self, hint: ScalarTypeHint) -> Result<ScalarValue<'de>, ReadError> {
+    fn scalar(&mut self, hint: ScalarTypeHint) -> Result<ScalarValue<'out>, ReadError> {
         let reader = &mut self.reader;
         Ok(match hint {
             ScalarTypeHint::Bool => ScalarValue::Bool(reader.flag()?),
@@ -228,13 +283,13 @@ impl<'de> Parser<'de> {
             ScalarTypeHint::Isize => ScalarValue::I64(reader.zigzag(isize::BITS)?),
             ScalarTypeHint::F32 => ScalarValue::F64(reader.f32()?.into()),
             ScalarTypeHint::F64 => ScalarValue::F64(reader.f64()?),
-            ScalarTypeHint::String => ScalarValue::Str(Cow::Borrowed(reader.str()?)),
-            ScalarTypeHint::Bytes => bytes(reader.bytes()?),
+            ScalarTypeHint::String => ScalarValue::Str((self.str)(reader.str()?)),
+            ScalarTypeHint::Bytes => ScalarValue::Bytes((self.bytes)(reader.bytes()?)),
             ScalarTypeHint::Char => ScalarValue::Char(reader.char()?),
         })
     }
 
-    fn event(&mut self) -> Result<ParseEvent<'de>, ParseError> {
+    fn event(&mut self) -> Result<ParseEvent<'out>, ParseError> {
         match self.generate() {
             Ok(kind) => Ok(ParseEvent::new(kind, self.span())),
             Err(error) => Err(parse_error(self.span(), &error)),
@@ -248,15 +303,15 @@ impl<'de> Parser<'de> {
     }
 }
 
-impl<'de> FormatParser<'de> for Parser<'de> {
-    fn next_event(&mut self) -> Result<Option<ParseEvent<'de>>, ParseError> {
+impl<'out> FormatParser<'out> for Parser<'_, 'out> {
+    fn next_event(&mut self) -> Result<Option<ParseEvent<'out>>, ParseError> {
         match self.peeked.take() {
             Some(event) => Ok(Some(event)),
             None => self.event().map(Some),
         }
     }
 
-    fn peek_event(&mut self) -> Result<Option<ParseEvent<'de>>, ParseError> {
+    fn peek_event(&mut self) -> Result<Option<ParseEvent<'out>>, ParseError> {
         if self.peeked.is_none() {
             self.peeked = Some(self.event()?);
         }
@@ -303,7 +358,7 @@ impl<'de> FormatParser<'de> for Parser<'de> {
     }
 
     fn hint_byte_sequence(&mut self) -> bool {
-        self.expect(Expected::Bytes);
+        self.expect(Expected::Scalar(ScalarTypeHint::Bytes));
         true
     }
 
@@ -346,23 +401,34 @@ impl<'de> FormatParser<'de> for Parser<'de> {
         let expected = match type_identifier {
             "Uuid" | "Ulid" => Expected::Fixed(16),
             "OrderedFloat" | "NotNan" => {
-                let single = shape.inner.is_some_and(|inner| inner.is_type::<f32>());
+                let single = shape.inner.is_some_and(facet::Shape::is_type::<f32>);
                 Expected::Scalar(if single { ScalarTypeHint::F32 } else { ScalarTypeHint::F64 })
             }
-            "Utf8PathBuf" | "Utf8Path" | "DateTime<Utc>" | "DateTime<Local>"
-            | "DateTime<FixedOffset>" | "NaiveDateTime" | "NaiveDate" | "NaiveTime"
-            | "Timestamp" | "Zoned" | "civil::DateTime" | "civil::Date" | "civil::Time"
-            | "Span" | "SignedDuration" | "UtcDateTime" | "OffsetDateTime"
-            | "PrimitiveDateTime" | "Date" | "Time" => Expected::Scalar(ScalarTypeHint::String),
+            "Utf8PathBuf"
+            | "Utf8Path"
+            | "DateTime<Utc>"
+            | "DateTime<Local>"
+            | "DateTime<FixedOffset>"
+            | "NaiveDateTime"
+            | "NaiveDate"
+            | "NaiveTime"
+            | "Timestamp"
+            | "Zoned"
+            | "civil::DateTime"
+            | "civil::Date"
+            | "civil::Time"
+            | "Span"
+            | "SignedDuration"
+            | "UtcDateTime"
+            | "OffsetDateTime"
+            | "PrimitiveDateTime"
+            | "Date"
+            | "Time" => Expected::Scalar(ScalarTypeHint::String),
             _ => return false,
         };
         self.expect(expected);
         true
     }
-}
-
-fn bytes(bytes: &[u8]) -> ScalarValue<'_> {
-    ScalarValue::Bytes(Cow::Borrowed(bytes))
 }
 
 #[cold]

@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use crate::conduit::MsgFamily;
 
-pub use facet_postcard::FacetPostcard;
+pub use facet_postcard::{FacetPostcard, FacetPostcardBorrowed};
 pub use raw::{Raw, RawBytes};
 #[cfg(feature = "serde")]
 pub use serde_postcard::{Serde, SerdePostcard};

@@ -13,9 +13,6 @@ use thiserror::Error;
 /// How many elements that take no bytes one message may hold, over all its collections.
 pub(crate) const EMPTY_ELEMENTS_MAX: u32 = 4096;
 
-/// How deeply the values of one message may be nested.
-pub(crate) const DEPTH_MAX: u32 = 64;
-
 /// Why bytes are not the postcard encoding of a value.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,7 +33,7 @@ pub(crate) enum ReadError {
     BadVariant,
     #[error("more than {EMPTY_ELEMENTS_MAX} elements take no bytes")]
     EmptyElements,
-    #[error("values are nested more than {DEPTH_MAX} deep")]
+    #[error("values are nested too deeply")]
     TooDeep,
     #[error("the type needs an encoding that describes itself")]
     NotSelfDescribing,
@@ -57,9 +54,15 @@ pub(crate) struct Reader<'de> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ElementEnd(usize);
 
+impl ElementEnd {
+    /// There is no previous element, and none is ending either.
+    pub(crate) const NONE: Self = Self(usize::MAX);
+}
+
 impl<'de> Reader<'de> {
-    pub(crate) fn new(bytes: &'de [u8]) -> Self {
-        Self { bytes, empty_elements_left: EMPTY_ELEMENTS_MAX, depth_left: DEPTH_MAX }
+    /// Reads from `bytes` a value that is nested at most `depth_max` levels deep.
+    pub(crate) fn new(bytes: &'de [u8], depth_max: u32) -> Self {
+        Self { bytes, empty_elements_left: EMPTY_ELEMENTS_MAX, depth_left: depth_max }
     }
 
     /// Succeeds when every byte was read.
@@ -219,7 +222,7 @@ mod tests {
 
     #[track_caller]
     fn check(bits: u32, bytes: &[u8], expected: Result<u64, ReadError>) {
-        assert_eq!(Reader::new(bytes).varint(bits), expected, "{bits} bits of {bytes:02x?}");
+        assert_eq!(Reader::new(bytes, 0).varint(bits), expected, "{bits} bits of {bytes:02x?}");
     }
 
     #[test]
@@ -232,21 +235,25 @@ mod tests {
         check(32, &[0xff, 0xff, 0xff, 0xff, 0x1f], Err(ReadError::Overflow));
         check(64, &[0xff; 9], Err(ReadError::Truncated));
         check(64, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], Ok(u64::MAX));
-        check(64, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2], Err(ReadError::Overflow));
+        check(
+            64,
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+            Err(ReadError::Overflow),
+        );
     }
 
     #[test]
     fn signed_numbers_reach_their_extremes() {
-        assert_eq!(Reader::new(&[0xff, 0xff, 0x03]).zigzag(16), Ok(i64::from(i16::MIN)));
-        assert_eq!(Reader::new(&[0xfe, 0xff, 0x03]).zigzag(16), Ok(i64::from(i16::MAX)));
+        assert_eq!(Reader::new(&[0xff, 0xff, 0x03], 0).zigzag(16), Ok(i64::from(i16::MIN)));
+        assert_eq!(Reader::new(&[0xfe, 0xff, 0x03], 0).zigzag(16), Ok(i64::from(i16::MAX)));
         let mut least = [0xff; 19];
         least[18] = 0x03;
-        assert_eq!(Reader::new(&least).zigzag_i128(), Ok(i128::MIN));
+        assert_eq!(Reader::new(&least, 0).zigzag_i128(), Ok(i128::MIN));
     }
 
     #[test]
     fn a_length_needs_bytes_to_hold_it() {
-        assert_eq!(Reader::new(&[2, 0, 0]).length(), Ok(2));
-        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0x7f]).length(), Err(ReadError::Truncated));
+        assert_eq!(Reader::new(&[2, 0, 0], 0).length(), Ok(2));
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0x7f], 0).length(), Err(ReadError::Truncated));
     }
 }

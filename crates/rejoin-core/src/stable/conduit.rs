@@ -176,8 +176,7 @@ impl<F: MsgFamily> StableTx<F> {
     ///
     /// Dropping the future before it is ready means that the message was not accepted. It never is
     /// half accepted.
-    pub async fn send(&self, item: &F::Msg<'_>) -> Result<Position, SendError>
-    {
+    pub async fn send(&self, item: &F::Msg<'_>) -> Result<Position, SendError> {
         let mut ticket = self.shared().outbox.ticket();
         poll_fn(|cx| ticket.poll_append(cx, |out| F::Codec::encode(item, out)))
             .await
@@ -472,8 +471,7 @@ impl<F: MsgFamily> StableRx<F> {
     /// Dropping the future loses nothing: a message is taken only when it is returned.
     pub async fn recv(&mut self) -> Result<Option<SelfRef<F>>, RecvError> {
         let shared = &self.handle.0;
-        if self.items.is_empty()
-            && !poll_fn(|cx| shared.inbox.poll_take(cx, &mut self.items)).await
+        if self.items.is_empty() && !poll_fn(|cx| shared.inbox.poll_take(cx, &mut self.items)).await
         {
             return match shared.lost() {
                 Some(lost) if !shared.inbox.is_complete() => Err(RecvError::Lost(lost.clone())),

@@ -17,8 +17,8 @@ use tracing::{debug, info, warn};
 
 use crate::link::{Link, LinkTx};
 use crate::protocol::{
-    ClientHello, CloseReason, DropCause, Ending, Event, LossReason, Profile, RejectReason,
-    Role, ServerHello, Session,
+    ClientHello, CloseReason, DropCause, Ending, Event, LossReason, Profile, RejectReason, Role,
+    ServerHello, Session,
 };
 use crate::random;
 use crate::source::LinkSource;
@@ -266,10 +266,13 @@ impl<S: LinkSource> Driver<S> {
             warn!(generation = generation.get(), cause, "protocol violation");
             self.link_down(now, SuspendCause::Violation(cause.into()));
         } else if let Poll::Ready(result) = ended {
-            self.link_down(now, match result {
-                Ok(()) => SuspendCause::LinkClosed,
-                Err(error) => SuspendCause::LinkFailed(error.to_string().into()),
-            });
+            self.link_down(
+                now,
+                match result {
+                    Ok(()) => SuspendCause::LinkClosed,
+                    Err(error) => SuspendCause::LinkFailed(error.to_string().into()),
+                },
+            );
         }
         busy
     }

@@ -74,7 +74,8 @@ impl<F: MsgFamily> StableListener<F> {
         let table = Arc::new(Mutex::new(Sessions::new(config.sessions_max)));
         // Room for every session that can be open; one that has ended since needs no place.
         let (offer, accepted) = mpsc::channel(config.sessions_max);
-        let router = Router { source, table: Arc::clone(&table), routes: HashMap::new(), offer, config };
+        let router =
+            Router { source, table: Arc::clone(&table), routes: HashMap::new(), offer, config };
         Ok(Self {
             accepted,
             table,
@@ -130,7 +131,8 @@ impl<F: MsgFamily> fmt::Debug for StableListener<F> {
     }
 }
 
-type AcceptedLink<L> = SplitLink<<<L as LinkListener>::Link as Link>::Tx, <<L as LinkListener>::Link as Link>::Rx>;
+type AcceptedLink<L> =
+    SplitLink<<<L as LinkListener>::Link as Link>::Tx, <<L as LinkListener>::Link as Link>::Rx>;
 
 /// Takes links as their hellos arrive, and gives each to its session.
 struct Router<F: MsgFamily, L: LinkListener> {
@@ -192,12 +194,19 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         tokio::spawn(driver.instrument(span));
     }
 
-    fn resume(&mut self, id: SessionId, hello: &ClientHello, attachment: Attachment<AcceptedLink<L>>) {
+    fn resume(
+        &mut self,
+        id: SessionId,
+        hello: &ClientHello,
+        attachment: Attachment<AcceptedLink<L>>,
+    ) {
         let refused = match self.routes.get(&id) {
             Some(route) => match route.try_send(attachment) {
                 Ok(()) => return,
                 // The driver is behind with links of this very session; the peer will try again.
-                Err(mpsc::error::TrySendError::Full(attachment)) => (attachment, RejectReason::Full),
+                Err(mpsc::error::TrySendError::Full(attachment)) => {
+                    (attachment, RejectReason::Full)
+                }
                 Err(mpsc::error::TrySendError::Closed(attachment)) => {
                     (attachment, RejectReason::UnknownKey)
                 }
@@ -233,4 +242,3 @@ impl<L: Link> LinkSource for Routed<L> {
         Role::Acceptor
     }
 }
-
