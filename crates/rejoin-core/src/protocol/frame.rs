@@ -107,7 +107,11 @@ impl CloseReason {
     #[must_use]
     pub fn new(code: u32, text: impl Into<String>) -> Self {
         let mut text = text.into();
-        text.truncate(text.floor_char_boundary(CLOSE_REASON_MAX));
+        let mut len = text.len().min(CLOSE_REASON_MAX);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        text.truncate(len);
         Self { code, text }
     }
 

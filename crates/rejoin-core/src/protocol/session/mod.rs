@@ -11,15 +11,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::protocol::closing::Closing;
-use crate::protocol::error::{HandshakeError, LossReason, ProtocolViolation, RejectReason};
-use crate::protocol::frame::{
-    AckState, CloseReason, Control, FRAME_HEAD_MAX, Frame, Head, Settings,
-};
-use crate::protocol::hello::{ClientHello, Opening, Profile, ResumeKey, ServerHello};
+use crate::protocol::error::LossReason;
+use crate::protocol::frame::{CloseReason, Head, Settings};
+use crate::protocol::hello::{Profile, ResumeKey};
 use crate::protocol::liveness::{Liveness, Verdict};
-use crate::protocol::receiver::{AckPolicy, Arrival, Receiver};
+use crate::protocol::receiver::{AckPolicy, Receiver};
 use crate::protocol::send_log::{Batch, SendLog};
-use crate::protocol::seq::{PacketAck, PacketSeq, Position};
+use crate::protocol::seq::Position;
+
+mod handshake;
+mod input;
+mod output;
 
 /// Limits and times of one session; a pure subset of what the application configures.
 #[derive(Clone, Debug)]
@@ -265,121 +267,6 @@ impl Session {
         self.end(Ending::Lost(reason));
     }
 
-    /// The hello with which an initiator opens its next link.
-    #[must_use]
-    pub fn client_hello(&self) -> ClientHello {
-        match self.key {
-            Some(key) => ClientHello::resume(
-                self.profile.unwrap_or(self.config.profile),
-                key,
-                self.receiver.last_received(),
-            ),
-            None if self.config.profile == Profile::Extended => {
-                ClientHello::fresh_extended(self.nonce)
-            }
-            None => ClientHello::fresh(),
-        }
-    }
-
-    /// As initiator: the answer to our hello arrived on a new link, which becomes the current one.
-    ///
-    /// # Errors
-    ///
-    /// When the new link is of no use. The session has ended, too, unless the error is transient.
-    pub fn handle_server_hello(
-        &mut self,
-        now: Instant,
-        hello: &ServerHello,
-        payload_bytes_max: usize,
-    ) -> Result<LinkGeneration, HandshakeError> {
-        match *hello {
-            ServerHello::Rejected { reason, .. } => Err(self.rejected(reason)),
-            ServerHello::Accepted { profile, key, last_received } => {
-                let offered =
-                    if profile == Profile::Extended { self.config.profile } else { profile };
-                let link = self.attach(now, offered, last_received, payload_bytes_max)?;
-                self.key = Some(key);
-                Ok(link)
-            }
-        }
-    }
-
-    /// As acceptor: a hello for this session arrived on a new link, which becomes the current one.
-    /// The answer, with `key` in it, is to be the first payload sent on that link.
-    ///
-    /// # Errors
-    ///
-    /// When the new link is to be refused. The session has ended if its positions do not fit.
-    pub fn handle_client_hello(
-        &mut self,
-        now: Instant,
-        hello: &ClientHello,
-        key: ResumeKey,
-        payload_bytes_max: usize,
-    ) -> Result<(LinkGeneration, ServerHello), HandshakeError> {
-        let profile = match self.config.profile {
-            Profile::Base => Profile::Base,
-            Profile::Extended => hello.profile(),
-        };
-        if self.profile.is_some_and(|settled| settled != profile) {
-            return Err(HandshakeError::Refused(RejectReason::ProfileMismatch));
-        }
-        let last_received = match hello.opening() {
-            Opening::Fresh { .. } => None,
-            Opening::Resume(_) => hello.last_received(),
-        };
-        let link = self.attach(now, profile, last_received, payload_bytes_max)?;
-        let answer =
-            ServerHello::Accepted { profile, key, last_received: self.receiver.last_received() };
-        Ok((link, answer))
-    }
-
-    /// A payload arrived on `link`. Gives out the item that it brought, if it brought the next one.
-    ///
-    /// # Errors
-    ///
-    /// When no correct peer sends such a payload. The link is of no use then: drop it, and tell
-    /// with [`handle_link_down`](Self::handle_link_down).
-    pub fn handle_frame(
-        &mut self,
-        now: Instant,
-        link: LinkGeneration,
-        payload: Bytes,
-    ) -> Result<Option<Bytes>, ProtocolViolation> {
-        let Some(attached) = self.attached.as_mut().filter(|it| it.generation == link) else {
-            self.counters.inputs_stale += 1;
-            return Ok(None);
-        };
-        if let Some(liveness) = &mut attached.liveness {
-            liveness.heard(now);
-        }
-        let profile = self.profile.unwrap_or(Profile::Base);
-        let frame = Frame::decode(profile, payload)?;
-        if !attached.peer_heard {
-            let is_settings = matches!(frame, Frame::Control { control: Control::Settings(_), .. });
-            if profile == Profile::Extended && !is_settings {
-                return Err(ProtocolViolation::SettingsMissing);
-            }
-            attached.peer_heard = true;
-            self.events.push_back(Event::KeyProved(link));
-        }
-        match frame {
-            Frame::Data { seq, ack, item } => {
-                if let Some(ack) = ack {
-                    self.handle_ack(ack);
-                }
-                self.handle_item(now, seq, item)
-            }
-            Frame::Control { seq, control } => {
-                if let Arrival::Gap(actual) = self.receiver.judge(seq) {
-                    return Err(self.gap(actual));
-                }
-                self.handle_control(now, control);
-                Ok(None)
-            }
-        }
-    }
-
     /// `link` is dead or was dropped.
     pub fn handle_link_down(&mut self, now: Instant, link: LinkGeneration) {
         if self.attached.as_ref().is_some_and(|attached| attached.generation == link) {
@@ -422,23 +309,6 @@ impl Session {
             self.events.push_back(Event::DropLink { link, cause: DropCause::AckWanted });
             self.detach(now);
         }
-    }
-
-    /// The next payload for the current link; `None` when there is nothing to send now. May change
-    /// after every other call.
-    #[must_use]
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        if self.ended || self.attached.is_none() {
-            return None;
-        }
-        if self.profile == Some(Profile::Extended)
-            && let Some(control) = self.next_control(now)
-        {
-            let transmit = self.control(&control);
-            self.finish_if_closed();
-            return Some(transmit);
-        }
-        self.next_item(now).or_else(|| self.next_close())
     }
 
     /// What the owner should know or do next; `None` when there is nothing. May change after every
@@ -545,102 +415,9 @@ impl Session {
         self.counters
     }
 
-    fn attach(
-        &mut self,
-        now: Instant,
-        profile: Profile,
-        last_received: Option<PacketSeq>,
-        payload_bytes_max: usize,
-    ) -> Result<LinkGeneration, HandshakeError> {
-        if self.ended {
-            return Err(HandshakeError::Refused(RejectReason::Closed));
-        }
-        if self.profile.is_some_and(|settled| settled != profile) {
-            return Err(self.lost(LossReason::ProfileChanged));
-        }
-        let received = self.peer_position(last_received)?;
-        self.profile = Some(profile);
-        self.log.rewind(received);
-        if profile == Profile::Base {
-            self.send_limit = u64::MAX;
-            self.acked(received);
-        }
-        self.receiver.reset_link();
-        if let Some(replaced) = self.link() {
-            self.events.push_back(Event::DropLink { link: replaced, cause: DropCause::Replaced });
-        }
-        if self.generation.0 > 0 {
-            self.counters.resumes += 1;
-        }
-        self.generation.0 += 1;
-        self.detached_at = None;
-        self.attached = Some(Attached {
-            generation: self.generation,
-            payload_bytes_max,
-            liveness: (profile == Profile::Extended).then(|| {
-                Liveness::new(now, self.config.ping_interval, self.config.peer_dead_after)
-            }),
-            peer_heard: false,
-            settings_sent: false,
-            pong: None,
-            close_sent: false,
-            wrote_at: now,
-        });
-        self.closing.reset_link();
-        Ok(self.generation)
-    }
-
     fn detach(&mut self, now: Instant) {
         self.attached = None;
         self.detached_at = Some(now);
-    }
-
-    /// How many items the peer has, from the number in its hello.
-    fn peer_position(&mut self, last: Option<PacketSeq>) -> Result<u64, HandshakeError> {
-        let log = &self.log;
-        let near = Position::new(log.sent());
-        let received = match last {
-            Some(seq) => seq.expand(near).map(|position| position.next().get()),
-            None => Some(self.log.first()),
-        };
-        match received {
-            Some(count) if (log.acked()..=log.sent()).contains(&count) => Ok(count),
-            other => {
-                let reason = LossReason::PositionOutOfRange {
-                    received: other.unwrap_or(0),
-                    retained_from: log.acked(),
-                    appended: log.appended(),
-                };
-                Err(self.lost(reason))
-            }
-        }
-    }
-
-    fn rejected(&mut self, reason: RejectReason) -> HandshakeError {
-        if reason == RejectReason::Closed && self.closing.both_closed() {
-            // The peer ended in good order, so it has everything; only its last word was lost.
-            drop(self.log.take_unacknowledged());
-            self.end(Ending::Closed);
-        } else if !reason.is_transient() {
-            self.end(Ending::Lost(LossReason::Rejected(reason)));
-        }
-        HandshakeError::Refused(reason)
-    }
-
-    fn handle_ack(&mut self, ack: PacketAck) {
-        let position = ack.max_delivered.expand(Position::new(self.log.written()));
-        match position.map(|position| position.next().get()) {
-            Some(count) if count <= self.log.written() => self.acked(count),
-            other => {
-                let reason = LossReason::AckBeyondSent {
-                    acked: other
-                        .and_then(|count| Position::new(count).previous())
-                        .unwrap_or_default(),
-                    sent: self.log.written(),
-                };
-                self.end(Ending::Lost(reason));
-            }
-        }
     }
 
     fn acked(&mut self, count: u64) {
@@ -649,157 +426,6 @@ impl Session {
             self.cycle_delay = self.config.ack_delay;
             self.finish_if_closed();
         }
-    }
-
-    fn handle_item(
-        &mut self,
-        now: Instant,
-        seq: PacketSeq,
-        item: Bytes,
-    ) -> Result<Option<Bytes>, ProtocolViolation> {
-        if self.ended {
-            return Ok(None);
-        }
-        match self.receiver.judge(seq) {
-            Arrival::Gap(actual) => return Err(self.gap(actual)),
-            Arrival::Duplicate => {
-                self.counters.items_duplicate += 1;
-                self.receiver.want_ack();
-                return Ok(None);
-            }
-            Arrival::Next => {}
-        }
-        if self.closing.peer_closed() {
-            return Err(ProtocolViolation::DataAfterClose);
-        }
-        if item.len() > self.config.item_bytes_max {
-            self.end(Ending::Lost(LossReason::ItemTooLarge {
-                position: Position::new(self.receiver.received()),
-                bytes: item.len(),
-                bytes_max: self.config.item_bytes_max,
-            }));
-            return Ok(None);
-        }
-        if self.profile == Some(Profile::Extended) && !self.receiver.has_room() {
-            self.end(Ending::Lost(LossReason::WindowExceeded));
-            return Ok(None);
-        }
-        self.counters.bytes_received += item.len() as u64;
-        let policy = self.ack_policy();
-        self.receiver.take(now, item.len(), &policy);
-        Ok(Some(item))
-    }
-
-    fn handle_control(&mut self, now: Instant, control: Control) {
-        match control {
-            Control::Settings(settings) => {
-                self.peer = Some(settings);
-                self.handle_ack_state(settings.state);
-            }
-            Control::Ack(state) => self.handle_ack_state(state),
-            Control::Ping(token) => {
-                self.receiver.want_ack();
-                if let Some(attached) = &mut self.attached {
-                    // A later ping takes the place of one that is not answered yet, so that a
-                    // flood of them costs nothing.
-                    attached.pong = Some(token);
-                }
-            }
-            Control::Pong(token) => {
-                let liveness = self.attached.as_mut().and_then(|it| it.liveness.as_mut());
-                if let Some(sample) = liveness.and_then(|it| it.pong(now, token)) {
-                    self.round_trip = Some(sample);
-                }
-            }
-            Control::Close(reason) => {
-                if self.closing.handle_close(now, self.config.linger) {
-                    self.events.push_back(Event::PeerClosed(reason));
-                }
-                self.finish_if_closed();
-            }
-            Control::CloseAck => {
-                let attached = self.attached.as_ref();
-                if attached.is_some_and(|attached| attached.close_sent)
-                    && self.closing.handle_close_ack()
-                {
-                    self.acked(self.log.appended());
-                    self.events.push_back(Event::CloseConfirmed);
-                }
-                self.finish_if_closed();
-            }
-            Control::GoingAway { retry_after_ms } => {
-                let retry_after = Duration::from_millis(retry_after_ms);
-                self.events.push_back(Event::GoingAway { retry_after });
-            }
-        }
-    }
-
-    fn handle_ack_state(&mut self, state: AckState) {
-        if let Some(ack) = state.ack {
-            self.handle_ack(ack);
-        }
-        self.send_limit = self.send_limit.max(state.limit);
-    }
-
-    fn next_control(&mut self, now: Instant) -> Option<Control> {
-        let attached = self.attached.as_mut()?;
-        if !attached.settings_sent {
-            attached.settings_sent = true;
-            return Some(Control::Settings(Settings {
-                state: self.receiver.report(),
-                item_bytes_max: u32::try_from(self.config.item_bytes_max).unwrap_or(u32::MAX),
-                send_log_bytes: self.config.send_log_bytes_max as u64,
-            }));
-        }
-        if self.receiver.ack_due(now) {
-            return Some(Control::Ack(self.receiver.report()));
-        }
-        if let Some(token) = attached.pong.take() {
-            return Some(Control::Pong(token));
-        }
-        if let Some(token) = attached.liveness.as_mut().and_then(|it| it.next_ping(now)) {
-            return Some(Control::Ping(token));
-        }
-        let confirm = self.closing.next_close_ack();
-        confirm.then_some(Control::CloseAck)
-    }
-
-    fn next_item(&mut self, now: Instant) -> Option<Transmit> {
-        let attached = self.attached.as_mut()?;
-        if self.log.cost_written() >= self.send_limit {
-            return None;
-        }
-        let sent = self.log.sent();
-        let (position, item) = self.log.write_next()?;
-        let peer_max = self.peer.map_or(usize::MAX, |peer| peer.item_bytes_max as usize);
-        let bytes_max = peer_max.min(attached.payload_bytes_max.saturating_sub(FRAME_HEAD_MAX));
-        if item.len() > bytes_max {
-            let reason = LossReason::ItemTooLarge { position, bytes: item.len(), bytes_max };
-            self.end(Ending::Lost(reason));
-            return None;
-        }
-        attached.wrote_at = now;
-        self.counters.bytes_written += item.len() as u64;
-        if position.get() < sent {
-            self.counters.items_replayed += 1;
-        }
-        Some(Transmit { head: Head::data(position.seq(), self.receiver.piggyback()), body: item })
-    }
-
-    fn next_close(&mut self) -> Option<Transmit> {
-        let attached = self.attached.as_mut()?;
-        let all_written = self.log.written() == self.log.appended();
-        if self.profile != Some(Profile::Extended) || attached.close_sent || !all_written {
-            return None;
-        }
-        let reason = self.closing.to_send()?.clone();
-        attached.close_sent = true;
-        Some(self.control(&Control::Close(reason)))
-    }
-
-    fn control(&self, control: &Control) -> Transmit {
-        let seq = Position::new(self.log.written()).seq();
-        Transmit { head: Head::default(), body: control.encode(seq) }
     }
 
     fn expires_at(&self) -> Option<Instant> {
@@ -836,15 +462,6 @@ impl Session {
             bytes_max: log_bytes / 4,
             delay: self.config.ack_delay,
         }
-    }
-
-    fn gap(&self, actual: Position) -> ProtocolViolation {
-        ProtocolViolation::Gap { expected: Position::new(self.receiver.received()), actual }
-    }
-
-    fn lost(&mut self, reason: LossReason) -> HandshakeError {
-        self.end(Ending::Lost(reason.clone()));
-        HandshakeError::Lost(reason)
     }
 
     fn end(&mut self, ending: Ending) {
