@@ -1,0 +1,49 @@
+//! The project's own commands, run as `cargo xtask COMMAND`. One file per command; nothing here is
+//! needed to build or use the library.
+
+mod ci;
+mod demo;
+mod process;
+mod test;
+mod tidy;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What a command comes to: its exit code, or why it could not do its work.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Xtask {
+    /// Runs every test of the workspace and prints one line of totals.
+    Test,
+    /// Shows a conversation that survives the faults of a real network.
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Passed on to the demo; `--help` lists what it takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Runs all that a change has to pass: the tests, then the lints.
+    Ci,
+    /// Checks the project's own conventions, which no compiler knows.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Xtask::parse() {
+        Xtask::Test => test::main(),
+        Xtask::Demo { args } => demo::main(&args),
+        Xtask::Ci => ci::main(),
+        Xtask::Tidy => tidy::main(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,171 @@
+//! `cargo xtask test`: every test of the workspace with plain `cargo test`, then the totals alone
+//! on the last line.
+//!
+//! All binaries run even after one failed; only a build error ends the run early. Benchmarks are
+//! not run here.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::{Command, ExitCode};
+
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::process::{cargo, output, run, run_lines};
+
+pub(crate) fn main() -> Outcome {
+    let tally = run_all()?;
+    println!("{tally}");
+    Ok(if tally.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs every test with the default features, then once more, with all features, those of the
+/// packages that have any.
+pub(crate) fn run_all() -> Result<Tally, Box<dyn Error>> {
+    let metadata = output(&mut cargo(["metadata", "--no-deps", "--format-version=1"]))?;
+    let mut tally = Tally::default();
+    run_selection(&["--workspace".to_owned()], &mut tally)?;
+    let mut selection = vec!["--all-features".to_owned()];
+    for package in packages_with_features(&serde_json::from_str(&metadata)?) {
+        selection.extend(["--package".to_owned(), package]);
+    }
+    if selection.len() > 1 {
+        run_selection(&selection, &mut tally)?;
+    }
+    Ok(tally)
+}
+
+fn run_selection(selection: &[String], tally: &mut Tally) -> Result<(), Box<dyn Error>> {
+    let cargo_test = |last: &str| -> Command {
+        let mut command = cargo(["test"]);
+        command.args(selection).arg(last);
+        command
+    };
+    if !run(&mut cargo_test("--no-run"))?.success() {
+        return Err("the tests do not build".into());
+    }
+    let failed_before = tally.failed;
+    let status = run_lines(&mut cargo_test("--no-fail-fast"), |line| {
+        tally.read(line);
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(line.as_bytes())?;
+        stdout.flush()
+    })?;
+    tally.end_of_binary();
+    if !status.success() && tally.failed == failed_before {
+        // Something failed that does not speak libtest's language; it must not pass as nothing.
+        tally.failed += 1;
+    }
+    Ok(())
+}
+
+fn packages_with_features(metadata: &Value) -> Vec<String> {
+    let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
+    let has_features = |package: &&Value| {
+        package["features"].as_object().is_some_and(|all| all.keys().any(|name| name != "default"))
+    };
+    packages
+        .iter()
+        .filter(has_features)
+        .filter_map(|package| package["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// What libtest said so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    passed: u64,
+    failed: u64,
+    /// A binary has said that it begins, and not yet how it ended.
+    running: bool,
+}
+
+impl Tally {
+    /// Whether something ran and nothing failed.
+    pub(crate) fn good(&self) -> bool {
+        self.passed > 0 && self.failed == 0
+    }
+
+    fn read(&mut self, line: &str) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words[..] {
+            ["running", count, "test" | "tests"] if count.parse::<u64>().is_ok() => {
+                self.end_of_binary();
+                self.running = true;
+            }
+            ["test", "result:", ..] => {
+                self.passed += count_before(&words, "passed;");
+                self.failed += count_before(&words, "failed;");
+                self.running = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// A binary that began and gave no result died on the way: that is one failure.
+    fn end_of_binary(&mut self) {
+        self.failed += u64::from(std::mem::take(&mut self.running));
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+fn count_before(words: &[&str], label: &str) -> u64 {
+    words
+        .windows(2)
+        .find(|pair| pair[1] == label)
+        .and_then(|pair| pair[0].parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(output: &str, expected: &str, good: bool) {
+        let mut tally = Tally::default();
+        output.lines().for_each(|line| tally.read(line));
+        tally.end_of_binary();
+        assert_eq!((tally.to_string().as_str(), tally.good()), (expected, good));
+    }
+
+    const GOOD: &str = "\nrunning 3 tests\ntest a ... ok\n\n\
+        test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
+
+    #[test]
+    fn adds_up_all_binaries() {
+        check(GOOD, "3 passed, 0 failed", true);
+        check(&format!("{GOOD}{GOOD}"), "6 passed, 0 failed", true);
+        let bad =
+            "running 3 tests\ntest result: \x1b[31mFAILED\x1b[0m. 1 passed; 2 failed; 0 ignored";
+        check(&format!("{bad}\n{GOOD}"), "4 passed, 2 failed", false);
+    }
+
+    #[test]
+    fn a_binary_that_dies_without_a_result_is_a_failure() {
+        check("running 1 test\n", "0 passed, 1 failed", false);
+        check(&format!("running 2 tests\ntest a ... ok\n{GOOD}"), "3 passed, 1 failed", false);
+    }
+
+    #[test]
+    fn no_test_at_all_is_not_good() {
+        check("", "0 passed, 0 failed", false);
+        check("test running ... ok\n", "0 passed, 0 failed", false);
+    }
+
+    #[test]
+    fn finds_the_packages_with_features() {
+        let metadata = serde_json::json!({ "packages": [
+            { "name": "plain", "features": {} },
+            { "name": "default-only", "features": { "default": [] } },
+            { "name": "with", "features": { "default": [], "serde": ["dep:serde"] } },
+        ]});
+        assert_eq!(packages_with_features(&metadata), ["with"]);
+    }
+}
