@@ -1,0 +1,406 @@
+//! One forwarded connection. Its faults and its counters live in one [`State`] behind one lock,
+//! and bytes are written to a socket under that lock: that is what makes cuts exact to the byte.
+
+use std::convert::Infallible;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::report::Ledger;
+use super::{Direction, Fault, Shared};
+
+/// The most bytes that are read at once.
+const READ_BYTES_MAX: usize = 16 * 1024;
+/// How many reads may wait for delivery, in each direction.
+const QUEUE_LEN: usize = 16;
+
+/// A cut to come.
+#[derive(Debug)]
+pub(super) struct Trigger {
+    /// How many bytes are still to be forwarded before.
+    pub(super) bytes: u64,
+    pub(super) fault: Fault,
+    pub(super) ledger: Arc<Ledger>,
+}
+
+/// A connection between a client and the server.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    silence: Option<Silence>,
+    /// An end that is still to be done.
+    end: Option<End>,
+    ended: bool,
+    /// By [`Direction`].
+    flows: [Flow; 2],
+    last_forwarded: Option<Instant>,
+}
+
+/// One direction of a connection.
+#[derive(Debug, Default)]
+struct Flow {
+    forwarded_bytes: u64,
+    trigger: Option<Trigger>,
+    /// A half-close that is still to be done.
+    closing: Option<Arc<Ledger>>,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    until: Option<Instant>,
+}
+
+/// How a connection ends. The ledger learns that the fault was done by being dropped.
+#[derive(Debug)]
+enum End {
+    Fin(Arc<Ledger>),
+    Reset(Option<Arc<Ledger>>),
+    /// Both ends have closed their direction.
+    Closed,
+}
+
+/// What one read gave, and when to pass it on; nothing read is the end of the stream.
+struct Piece {
+    due: Instant,
+    bytes: io::Result<Vec<u8>>,
+}
+
+impl Connection {
+    pub(super) fn apply(&self, fault: Fault, ledger: &Arc<Ledger>) {
+        self.state.send_modify(|state| state.apply(fault, ledger));
+    }
+
+    pub(super) fn arm(&self, direction: Direction, trigger: Trigger) {
+        self.state.send_modify(|state| {
+            if trigger.bytes == 0 {
+                state.apply(trigger.fault, &trigger.ledger);
+            } else if !state.flows[direction as usize].closed {
+                state.flows[direction as usize].trigger = Some(trigger);
+            }
+        });
+    }
+
+    pub(super) fn release(&self) {
+        self.state.send_modify(|state| state.silence = None);
+    }
+
+    /// Forwards until the connection ends, and ends it on both sides.
+    pub(super) async fn forward(
+        &self,
+        mut client: TcpStream,
+        mut server: TcpStream,
+        shared: &Shared,
+    ) -> Ended {
+        // Without it, small pieces would wait for acknowledgements. Fails on dead sockets only.
+        let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));
+        let end = {
+            let (from_client, to_client) = client.split();
+            let (from_server, to_server) = server.split();
+            let both = async {
+                tokio::try_join!(
+                    self.pump(Direction::ToServer, from_client, to_server, shared),
+                    self.pump(Direction::ToClient, from_server, to_client, shared),
+                )
+            };
+            tokio::select! {
+                biased;
+                end = self.take(|state| state.end.take()) => end,
+                // A reset by one end is passed on to the other.
+                done = both => done.map_or(End::Reset(None), |_| End::Closed),
+            }
+        };
+        self.state.send_modify(|state| state.ended = true);
+        match end {
+            End::Closed => Ended { lingering: None, _ledger: None },
+            End::Reset(ledger) => {
+                reset(client);
+                reset(server);
+                Ended { lingering: None, _ledger: ledger }
+            }
+            End::Fin(ledger) => {
+                // They fail only where the end in question is gone already.
+                let _ = client.shutdown().await;
+                let _ = server.shutdown().await;
+                Ended { lingering: Some((client, server)), _ledger: Some(ledger) }
+            }
+        }
+    }
+
+    /// Carries one direction until its end.
+    async fn pump(
+        &self,
+        direction: Direction,
+        from: ReadHalf<'_>,
+        mut to: WriteHalf<'_>,
+        shared: &Shared,
+    ) -> io::Result<()> {
+        let half_close = tokio::select! {
+            biased;
+            ledger = self.take(|state| state.flows[direction as usize].closing.take()) => Some(ledger),
+            done = self.relay(direction, &from, &to, shared) => done.map(|()| None)?,
+        };
+        // Fails only where that end is gone already, which its own direction will tell.
+        let _ = to.shutdown().await;
+        self.state.send_modify(|state| {
+            let flow = &mut state.flows[direction as usize];
+            flow.closed = true;
+            flow.trigger = None;
+        });
+        if half_close.is_some() {
+            drop(half_close);
+            while !read(&from).await?.is_empty() {}
+        }
+        Ok(())
+    }
+
+    /// Reads ahead by a bounded queue, so that latency does not cost throughput.
+    async fn relay(
+        &self,
+        direction: Direction,
+        from: &ReadHalf<'_>,
+        to: &WriteHalf<'_>,
+        shared: &Shared,
+    ) -> io::Result<()> {
+        let (queue, pieces) = mpsc::channel(QUEUE_LEN);
+        tokio::select! {
+            done = self.deliver(direction, pieces, to, shared) => done,
+            never = async { collect(from, queue, shared).await; std::future::pending().await } => {
+                let never: Infallible = never;
+                match never {}
+            }
+        }
+    }
+
+    async fn deliver(
+        &self,
+        direction: Direction,
+        mut pieces: mpsc::Receiver<Piece>,
+        to: &WriteHalf<'_>,
+        shared: &Shared,
+    ) -> io::Result<()> {
+        while let Some(Piece { due, bytes }) = pieces.recv().await {
+            sleep_until(due).await;
+            // Also an end and a reset wait for a silence to pass.
+            self.flowing(direction).await;
+            let bytes = bytes?;
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                self.flowing(direction).await;
+                to.writable().await?;
+                let bytes_max = shared.shape.borrow().write_bytes_max;
+                let written = self.write(direction, rest, bytes_max, to, shared)?;
+                rest = &rest[written..];
+                if bytes_max.is_some() {
+                    // Gives the reader a chance to see the pieces one by one.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes as much of `bytes` as the faults and the socket allow now, and counts it.
+    fn write(
+        &self,
+        direction: Direction,
+        bytes: &[u8],
+        bytes_max: Option<NonZeroUsize>,
+        to: &WriteHalf<'_>,
+        shared: &Shared,
+    ) -> io::Result<usize> {
+        let mut outcome = Ok(0);
+        self.state.send_if_modified(|state| {
+            if !state.is_flowing(direction) {
+                return false;
+            }
+            let trigger = state.flows[direction as usize].trigger.as_ref();
+            let allowed =
+                trigger.map_or(usize::MAX, |t| usize::try_from(t.bytes).unwrap_or(usize::MAX));
+            let len = bytes.len().min(allowed).min(bytes_max.map_or(usize::MAX, NonZeroUsize::get));
+            let written = match to.try_write(&bytes[..len]) {
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) => {
+                    outcome = Err(error);
+                    return false;
+                }
+            };
+            outcome = Ok(written);
+            shared.stats.send_modify(|stats| {
+                let traffic = stats.traffic(direction);
+                traffic.bytes += written as u64;
+                traffic.writes += 1;
+            });
+            state.count(direction, written as u64)
+        });
+        outcome
+    }
+
+    /// Waits until nothing stops this direction.
+    async fn flowing(&self, direction: Direction) {
+        let mut state = self.state.subscribe();
+        loop {
+            let until = {
+                let state = state.borrow_and_update();
+                if state.is_flowing(direction) {
+                    return;
+                }
+                state.silence.and_then(|silence| silence.until)
+            };
+            let Some(until) = until else {
+                // It cannot be closed: `self` holds the sender.
+                let _ = state.changed().await;
+                continue;
+            };
+            if timeout_at(until, state.changed()).await.is_err() {
+                self.state.send_modify(|state| {
+                    state.silence.take_if(|silence| silence.until == Some(until));
+                });
+            }
+        }
+    }
+
+    /// Waits until `take` finds something in the state, and takes it out.
+    async fn take<T>(&self, mut take: impl FnMut(&mut State) -> Option<T>) -> T {
+        let mut changes = self.state.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let mut taken = None;
+            self.state.send_if_modified(|state| {
+                taken = take(state);
+                false
+            });
+            if let Some(taken) = taken {
+                return taken;
+            }
+            // It cannot be closed: `self` holds the sender.
+            let _ = changes.changed().await;
+        }
+    }
+}
+
+impl State {
+    /// Does `fault`, unless there is nothing left to do it to.
+    fn apply(&mut self, fault: Fault, ledger: &Arc<Ledger>) {
+        let gone = match fault {
+            Fault::HalfClose(direction) => self.flows[direction as usize].closed,
+            Fault::Fin | Fault::Reset | Fault::Silence { .. } => false,
+        };
+        if gone || self.ended {
+            return;
+        }
+        let [to_server, to_client] = &self.flows;
+        let idle = self.last_forwarded.map(|last| last.elapsed());
+        ledger.record(to_server.forwarded_bytes, to_client.forwarded_bytes, idle);
+        self.silence = None;
+        let ledger = || Arc::clone(ledger);
+        match fault {
+            Fault::Fin => self.end_by(End::Fin(ledger())),
+            Fault::Reset => self.end_by(End::Reset(Some(ledger()))),
+            Fault::Silence { lasting } => {
+                // One too long for the clock is one without an end.
+                let until = lasting.and_then(|lasting| Instant::now().checked_add(lasting));
+                self.silence = Some(Silence { until });
+            }
+            Fault::HalfClose(direction) => {
+                let flow = &mut self.flows[direction as usize];
+                flow.closed = true;
+                flow.trigger = None;
+                flow.closing = Some(ledger());
+            }
+        }
+    }
+
+    fn end_by(&mut self, end: End) {
+        self.end = Some(end);
+        self.ended = true;
+    }
+
+    /// Counts bytes that were forwarded, and does the cut that they bring about, if any.
+    fn count(&mut self, direction: Direction, bytes: u64) -> bool {
+        self.last_forwarded = Some(Instant::now());
+        let flow = &mut self.flows[direction as usize];
+        flow.forwarded_bytes += bytes;
+        if let Some(trigger) = &mut flow.trigger {
+            trigger.bytes -= bytes;
+        }
+        let Some(due) = flow.trigger.take_if(|trigger| trigger.bytes == 0) else { return false };
+        self.apply(due.fault, &due.ledger);
+        true
+    }
+
+    fn is_flowing(&self, direction: Direction) -> bool {
+        self.silence.is_none() && !self.ended && !self.flows[direction as usize].closed
+    }
+}
+
+/// A connection that has ended, as far as its two ends can see.
+///
+/// Its ledger is dropped after whatever else belonged to the connection.
+pub(super) struct Ended {
+    lingering: Option<(TcpStream, TcpStream)>,
+    _ledger: Option<Arc<Ledger>>,
+}
+
+impl Ended {
+    /// Throws away what the two ends still send, until they close too: closing a socket with
+    /// unread bytes would make a reset out of an orderly end.
+    pub(super) async fn linger(self) {
+        let Self { lingering, _ledger: ledger } = self;
+        drop(ledger);
+        if let Some((mut client, mut server)) = lingering {
+            let (from_client, _to_client) = client.split();
+            let (from_server, _to_server) = server.split();
+            tokio::join!(discard(&from_client), discard(&from_server));
+        }
+    }
+}
+
+/// Closes a socket such that its peer sees a reset.
+pub(super) fn reset(socket: TcpStream) {
+    // Fails on a dead socket only.
+    let _ = socket.set_zero_linger();
+}
+
+/// Reads pieces into `queue` until the stream ends or fails.
+async fn collect(from: &ReadHalf<'_>, queue: mpsc::Sender<Piece>, shared: &Shared) {
+    loop {
+        let bytes = read(from).await;
+        let is_last = bytes.as_ref().map_or(true, Vec::is_empty);
+        let due = Instant::now() + shared.shape.borrow().latency;
+        if queue.send(Piece { due, bytes }).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+async fn discard(from: &ReadHalf<'_>) {
+    while read(from).await.is_ok_and(|bytes| !bytes.is_empty()) {}
+}
+
+/// Reads what there is; nothing at the end of the stream.
+async fn read(from: &ReadHalf<'_>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; READ_BYTES_MAX];
+    loop {
+        from.readable().await?;
+        match from.try_read(&mut bytes) {
+            Ok(len) => {
+                bytes.truncate(len);
+                return Ok(bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
