@@ -1,12 +1,14 @@
 //! A typed, ordered, exactly-once message conduit that outlives the link under it.
 
 mod acceptor;
+mod bare;
 mod codec;
 mod conduit;
 mod dyn_source;
 mod handover;
 mod link;
 mod memory;
+mod pump;
 mod random;
 mod selfref;
 mod source;
@@ -15,6 +17,9 @@ mod stable;
 pub mod protocol;
 
 pub use acceptor::{AcceptorConfig, AcceptorSource, AcceptorStats, AcceptorStatsHandle};
+pub use bare::{
+    BareConduit, BareConfig, BarePermit, BareRecvError, BareRx, BareSendError, BareTx, LinkLost,
+};
 pub use codec::{
     Codec, DecodeError, EncodeError, FacetPostcard, FacetPostcardBorrowed, Raw, RawBytes,
 };

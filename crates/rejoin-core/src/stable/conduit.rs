@@ -1,8 +1,6 @@
 //! The handles of a stable conduit.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError};
 
@@ -12,8 +10,8 @@ use tracing::Instrument;
 
 use crate::codec::{Codec, DecodeError};
 use crate::conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
-use crate::handover::Refusal;
-use crate::protocol::{CloseReason, Position, item_cost};
+use crate::handover::{Claim, Received, Refusal, Taker};
+use crate::protocol::{CloseReason, Position};
 use crate::selfref::SelfRef;
 use crate::source::LinkSource;
 use crate::stable::config::StableConfig;
@@ -177,8 +175,9 @@ impl<F: MsgFamily> StableTx<F> {
     /// Dropping the future before it is ready means that the message was not accepted. It never is
     /// half accepted.
     pub async fn send(&self, item: &F::Msg<'_>) -> Result<Position, SendError> {
-        let mut ticket = self.shared().outbox.ticket();
-        poll_fn(|cx| ticket.poll_append(cx, |out| F::Codec::encode(item, out)))
+        self.shared()
+            .outbox
+            .append(|out| F::Codec::encode(item, out))
             .await
             .map_err(|refusal| self.refused(refusal))
     }
@@ -207,9 +206,10 @@ impl<F: MsgFamily> StableTx<F> {
     ///
     /// Dropping the future gives up the place in the queue, and nothing else.
     pub async fn reserve(&self) -> Result<StablePermit<'_, F>, SendError> {
-        let mut ticket = self.shared().outbox.ticket();
-        poll_fn(|cx| ticket.poll_claim(cx)).await.map_err(|refusal| self.refused(refusal))?;
-        Ok(StablePermit { tx: self, claimed: true })
+        match self.shared().outbox.claim().await {
+            Ok(claim) => Ok(StablePermit { tx: self, claim }),
+            Err(refusal) => Err(self.refused(refusal)),
+        }
     }
 
     /// Waits until the peer has acknowledged the message at `position`.
@@ -393,9 +393,10 @@ impl<F: MsgFamily> ConduitTx for StableTx<F> {
 
 /// Room for one message in a [`StableTx`]. Dropping it gives the room back.
 #[must_use = "room that is not used is given back when the permit is dropped"]
+#[derive(Debug)]
 pub struct StablePermit<'a, F: MsgFamily> {
     tx: &'a StableTx<F>,
-    claimed: bool,
+    claim: Claim<'a>,
 }
 
 impl<F: MsgFamily> StablePermit<'_, F> {
@@ -405,12 +406,9 @@ impl<F: MsgFamily> StablePermit<'_, F> {
     ///
     /// When the message was not accepted. [`SendError::Full`] is possible only for a message that
     /// is larger than the room that the permit holds.
-    pub fn send(mut self, item: &F::Msg<'_>) -> Result<Position, SendError> {
-        self.claimed = false;
-        let outbox = &self.tx.shared().outbox;
-        outbox
-            .append_claimed(|out| F::Codec::encode(item, out))
-            .map_err(|refusal| self.tx.refused(refusal))
+    pub fn send(self, item: &F::Msg<'_>) -> Result<Position, SendError> {
+        let Self { tx, claim } = self;
+        claim.append(|out| F::Codec::encode(item, out)).map_err(|refusal| tx.refused(refusal))
     }
 }
 
@@ -423,40 +421,17 @@ impl<F: MsgFamily> ConduitTxPermit for StablePermit<'_, F> {
     }
 }
 
-impl<F: MsgFamily> Drop for StablePermit<'_, F> {
-    fn drop(&mut self) {
-        if self.claimed {
-            self.tx.shared().outbox.unclaim();
-        }
-    }
-}
-
-impl<F: MsgFamily> fmt::Debug for StablePermit<'_, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StablePermit").finish_non_exhaustive()
-    }
-}
-
 /// The receiving half of a [`StableConduit`].
 pub struct StableRx<F: MsgFamily> {
     handle: Handle,
-    /// Taken from the inbox and not given out yet.
-    items: VecDeque<Bytes>,
-    next: Position,
-    /// The cost of what was given out since the driver was told.
-    consumed: u64,
+    taker: Taker,
     family: PhantomData<fn() -> F>,
 }
 
 impl<F: MsgFamily> StableRx<F> {
     fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            handle: Handle::new(shared),
-            items: VecDeque::new(),
-            next: Position::default(),
-            consumed: 0,
-            family: PhantomData,
-        }
+        let taker = Taker::new(shared.inbox_bytes_max);
+        Self { handle: Handle::new(shared), taker, family: PhantomData }
     }
 
     /// Waits for the next message; `None` when the peer has closed the conduit.
@@ -471,21 +446,14 @@ impl<F: MsgFamily> StableRx<F> {
     /// Dropping the future loses nothing: a message is taken only when it is returned.
     pub async fn recv(&mut self) -> Result<Option<SelfRef<F>>, RecvError> {
         let shared = &self.handle.0;
-        if self.items.is_empty() && !poll_fn(|cx| shared.inbox.poll_take(cx, &mut self.items)).await
-        {
+        let Some(Received { position, bytes }) =
+            self.taker.next(&shared.inbox, &shared.outbox).await
+        else {
             return match shared.lost() {
                 Some(lost) if !shared.inbox.is_complete() => Err(RecvError::Lost(lost.clone())),
                 _ => Ok(None),
             };
-        }
-        let Some(bytes) = self.items.pop_front() else { return Ok(None) };
-        let position = self.next;
-        self.next = position.next();
-        self.consumed += item_cost(bytes.len());
-        // A quarter of the window at a time is soon enough for a peer that waits for room.
-        if self.consumed >= (shared.inbox_bytes_max / 4).max(1) {
-            shared.outbox.consume(std::mem::take(&mut self.consumed));
-        }
+        };
         match SelfRef::decode(bytes) {
             Ok(item) => Ok(Some(item)),
             Err((source, bytes)) => Err(RecvError::Decode { position, source, bytes }),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::link::{LinkRx, LinkTx};
 use crate::protocol::{Head, LinkGeneration, Transmit};
-use crate::stable::pump::{Reader, Writer};
+use crate::pump::{Reader, Writer};
 
 /// How long a link that is done with may take to get rid of its last bytes.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);

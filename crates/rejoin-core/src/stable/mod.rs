@@ -8,7 +8,6 @@ mod driver;
 mod error;
 mod listener;
 mod live_link;
-mod pump;
 mod registrar;
 mod shared;
 mod status;

@@ -26,13 +26,13 @@ const BATCH_BYTES: usize = 256 * 1024;
 type LinkFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// The receiving half of a link at work.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     future: LinkFuture,
     pipe: Arc<Mutex<Vec<Bytes>>>,
 }
 
 impl Reader {
-    pub(super) fn new(rx: impl LinkRx) -> Self {
+    pub(crate) fn new(rx: impl LinkRx) -> Self {
         let pipe = Arc::default();
         Self { future: Box::pin(read(rx, Arc::clone(&pipe))), pipe }
     }
@@ -40,7 +40,7 @@ impl Reader {
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
     /// with everything that arrived before in `payloads`; pending otherwise, with a wake-up to come
     /// only when `payloads` stays empty.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         payloads: &mut Vec<Bytes>,
@@ -98,7 +98,7 @@ async fn pause() {
 }
 
 /// The sending half of a link at work.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     future: LinkFuture,
     pipe: Arc<Mutex<Outgoing>>,
     progress: Arc<AtomicU64>,
@@ -124,19 +124,19 @@ enum WriterState {
 }
 
 impl Writer {
-    pub(super) fn new(tx: impl LinkTx) -> Self {
+    pub(crate) fn new(tx: impl LinkTx) -> Self {
         let (pipe, progress) = (Arc::default(), Arc::default());
         let future = Box::pin(write(tx, Arc::clone(&pipe), Arc::clone(&progress)));
         Self { future, pipe, progress, batch: VecDeque::new() }
     }
 
     /// Whether the writer takes a batch now.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.pipe.lock().unwrap_or_else(PoisonError::into_inner).state == WriterState::Idle
     }
 
     /// Fills a batch from `next` and hands it to an idle writer; gives whether there was anything.
-    pub(super) fn fill(&mut self, mut next: impl FnMut() -> Option<Transmit>) -> bool {
+    pub(crate) fn fill(&mut self, mut next: impl FnMut() -> Option<Transmit>) -> bool {
         let mut bytes = 0;
         while self.batch.len() < BATCH_PAYLOADS && bytes < BATCH_BYTES {
             let Some(transmit) = next() else { break };
@@ -154,17 +154,17 @@ impl Writer {
     }
 
     /// How many payloads the link has taken.
-    pub(super) fn progress(&self) -> u64 {
+    pub(crate) fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
     }
 
     /// Goes on writing. Ready only when the link is dead.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.future.as_mut().poll(cx)
     }
 
     /// Writes what was handed over, then closes the link.
-    pub(super) async fn close(self) -> io::Result<()> {
+    pub(crate) async fn close(self) -> io::Result<()> {
         {
             let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
             pipe.state = WriterState::Closing;

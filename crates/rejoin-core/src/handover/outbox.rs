@@ -1,15 +1,11 @@
-//! The hand-over between an application's handles and the driver of its conduit.
-//!
-//! Items cross in batches: a handle appends to a buffer under a lock held for the time of one
-//! encoding, and the driver takes the whole buffer away; the driver puts a batch of received items
-//! down, and the receiving handle takes all of it. Both directions are bounded in bytes. Neither
-//! lock is ever held across an await point or an I/O call.
+//! The way from the handles to the driver: items, and what else the handles want.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::codec::EncodeError;
 use crate::protocol::{Batch, CloseReason, Position, item_cost};
@@ -76,13 +72,6 @@ struct OutboxState {
     driver: Option<Waker>,
 }
 
-/// A place in the queue for room. Given up when dropped.
-#[derive(Debug)]
-pub(crate) struct Ticket<'a> {
-    outbox: &'a Outbox,
-    number: Option<u64>,
-}
-
 impl Outbox {
     /// An empty outbox that accepts items while less than `bytes_max`, by cost, is not released.
     pub(crate) fn new(bytes_max: usize, item_bytes_max: usize) -> Self {
@@ -125,8 +114,26 @@ impl Outbox {
         accepted
     }
 
+    /// Waits for room, then accepts what `encode` writes as one item. Dropping the future before
+    /// it is ready accepts nothing.
+    pub(crate) async fn append(
+        &self,
+        mut encode: impl FnMut(&mut BytesMut) -> Result<(), EncodeError>,
+    ) -> Result<Position, Refusal> {
+        let mut ticket = Ticket { outbox: self, number: None };
+        poll_fn(|cx| ticket.poll_append(cx, &mut encode)).await
+    }
+
+    /// Waits for room and claims some for one item. Dropping the future before it is ready claims
+    /// nothing.
+    pub(crate) async fn claim(&self) -> Result<Claim<'_>, Refusal> {
+        let mut ticket = Ticket { outbox: self, number: None };
+        poll_fn(|cx| ticket.poll_claim(cx)).await?;
+        Ok(Claim { outbox: self, used: false })
+    }
+
     /// Turns a claim into an item, in one step.
-    pub(crate) fn append_claimed(
+    fn append_claimed(
         &self,
         encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
     ) -> Result<Position, Refusal> {
@@ -141,15 +148,10 @@ impl Outbox {
     }
 
     /// Gives a claim back.
-    pub(crate) fn unclaim(&self) {
+    fn unclaim(&self) {
         let mut state = self.lock();
         state.claims -= state.claim();
         state.wake_next();
-    }
-
-    /// Begins to wait for room.
-    pub(crate) fn ticket(&self) -> Ticket<'_> {
-        Ticket { outbox: self, number: None }
     }
 
     /// The driver takes what there is. When there is nothing, `waker` is woken once there is.
@@ -345,9 +347,16 @@ impl OutboxState {
     }
 }
 
+/// A place in the queue for room. Given up when dropped.
+#[derive(Debug)]
+struct Ticket<'a> {
+    outbox: &'a Outbox,
+    number: Option<u64>,
+}
+
 impl Ticket<'_> {
     /// Appends an item once it is this ticket's turn and there is room.
-    pub(crate) fn poll_append(
+    fn poll_append(
         &mut self,
         cx: &mut Context<'_>,
         encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
@@ -363,7 +372,7 @@ impl Ticket<'_> {
     }
 
     /// Claims room for an item once it is this ticket's turn and there is some.
-    pub(crate) fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+    fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         let mut state = self.outbox.lock();
         if self.must_wait(&mut state, cx) {
             return Poll::Pending;
@@ -413,79 +422,28 @@ impl Drop for Ticket<'_> {
     }
 }
 
-/// The way from the driver to the receiving handle.
+/// Room claimed for one item. Given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Inbox {
-    state: Mutex<InboxState>,
+pub(crate) struct Claim<'a> {
+    outbox: &'a Outbox,
+    used: bool,
 }
 
-#[derive(Debug, Default)]
-struct InboxState {
-    items: VecDeque<Bytes>,
-    ended: bool,
-    complete: bool,
-    reader: Option<Waker>,
+impl Claim<'_> {
+    /// Accepts what `encode` writes as one item.
+    pub(crate) fn append(
+        mut self,
+        encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+    ) -> Result<Position, Refusal> {
+        self.used = true;
+        self.outbox.append_claimed(encode)
+    }
 }
 
-impl Inbox {
-    pub(crate) fn new() -> Self {
-        Self { state: Mutex::default() }
-    }
-
-    /// Puts received items down, and leaves `items` empty.
-    pub(crate) fn put(&self, items: &mut VecDeque<Bytes>) {
-        let mut state = self.lock();
-        if state.items.is_empty() {
-            std::mem::swap(&mut state.items, items);
-        } else {
-            state.items.append(items);
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.used {
+            self.outbox.unclaim();
         }
-        Self::wake_reader(state);
-    }
-
-    /// Nothing comes after what was put down; `complete` when the peer said so itself.
-    pub(crate) fn end(&self, complete: bool) {
-        let mut state = self.lock();
-        state.ended = true;
-        state.complete |= complete;
-        Self::wake_reader(state);
-    }
-
-    /// Whether the peer itself said that nothing more comes.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.lock().complete
-    }
-
-    /// Takes all items into `items`, which must be empty; `false` when nothing will ever come.
-    pub(crate) fn poll_take(
-        &self,
-        cx: &mut Context<'_>,
-        items: &mut VecDeque<Bytes>,
-    ) -> Poll<bool> {
-        let mut state = self.lock();
-        if !state.items.is_empty() {
-            std::mem::swap(&mut state.items, items);
-            return Poll::Ready(true);
-        }
-        if state.ended {
-            return Poll::Ready(false);
-        }
-        match &mut state.reader {
-            Some(present) => present.clone_from(cx.waker()),
-            absent => *absent = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    fn wake_reader(mut state: MutexGuard<'_, InboxState>) {
-        let reader = state.reader.take();
-        drop(state);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, InboxState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,130 @@
+//! The way from the driver to the receiving handle.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use crate::handover::Outbox;
+use crate::protocol::{Position, item_cost};
+
+/// The way from the driver to the receiving handle.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    state: Mutex<InboxState>,
+}
+
+#[derive(Debug, Default)]
+struct InboxState {
+    items: VecDeque<Bytes>,
+    ended: bool,
+    complete: bool,
+    reader: Option<Waker>,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::default() }
+    }
+
+    /// Puts received items down, and leaves `items` empty.
+    pub(crate) fn put(&self, items: &mut VecDeque<Bytes>) {
+        let mut state = self.lock();
+        if state.items.is_empty() {
+            std::mem::swap(&mut state.items, items);
+        } else {
+            state.items.append(items);
+        }
+        Self::wake_reader(state);
+    }
+
+    /// Nothing comes after what was put down; `complete` when the peer said so itself.
+    pub(crate) fn end(&self, complete: bool) {
+        let mut state = self.lock();
+        state.ended = true;
+        state.complete |= complete;
+        Self::wake_reader(state);
+    }
+
+    /// Whether the peer itself said that nothing more comes.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.lock().complete
+    }
+
+    /// Takes all items into `items`, which must be empty; `false` when nothing will ever come.
+    fn poll_take(&self, cx: &mut Context<'_>, items: &mut VecDeque<Bytes>) -> Poll<bool> {
+        let mut state = self.lock();
+        if !state.items.is_empty() {
+            std::mem::swap(&mut state.items, items);
+            return Poll::Ready(true);
+        }
+        if state.ended {
+            return Poll::Ready(false);
+        }
+        match &mut state.reader {
+            Some(present) => present.clone_from(cx.waker()),
+            absent => *absent = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn wake_reader(mut state: MutexGuard<'_, InboxState>) {
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An item taken from an inbox.
+pub(crate) struct Received {
+    pub(crate) position: Position,
+    pub(crate) bytes: Bytes,
+}
+
+/// The receiving handle's end of an inbox.
+#[derive(Debug)]
+pub(crate) struct Taker {
+    /// Taken from the inbox and not given out yet.
+    items: VecDeque<Bytes>,
+    next: Position,
+    /// The cost of what was given out since the driver was told.
+    consumed: u64,
+    /// How much is given out before the driver is told.
+    consumed_max: u64,
+}
+
+impl Taker {
+    /// A taker from an inbox that is bounded by `inbox_bytes_max`.
+    pub(crate) fn new(inbox_bytes_max: u64) -> Self {
+        Self {
+            items: VecDeque::new(),
+            next: Position::default(),
+            consumed: 0,
+            // A quarter at a time is soon enough for a peer that waits for room.
+            consumed_max: (inbox_bytes_max / 4).max(1),
+        }
+    }
+
+    /// Waits for the next item; `None` when nothing more comes. Dropping the future takes nothing.
+    pub(crate) async fn next(&mut self, inbox: &Inbox, outbox: &Outbox) -> Option<Received> {
+        if self.items.is_empty() && !poll_fn(|cx| inbox.poll_take(cx, &mut self.items)).await {
+            return None;
+        }
+        let bytes = self.items.pop_front()?;
+        let position = self.next;
+        self.next = position.next();
+        self.consumed += item_cost(bytes.len());
+        if self.consumed >= self.consumed_max {
+            outbox.consume(std::mem::take(&mut self.consumed));
+        }
+        Some(Received { position, bytes })
+    }
+}
