@@ -20,8 +20,8 @@ pub(super) fn functions_state_their_contract(tree: &Tree) -> Vec<Fault> {
     let mut faults = Vec::new();
     for source in tree.sources.iter().filter(|source| is_library(&source.path)) {
         for function in source.functions() {
-            let gives_future =
-                has_word(&function.head, "async fn") || has_word(&function.head, "impl Future");
+            let gives_future = has_word(&function.head, "async fn")
+                || function.head.split("->").skip(1).any(|given| has_word(given, "impl Future"));
             let heading = if function.in_public_trait {
                 "# Behavior"
             } else if gives_future && function.head.starts_with("pub ") {
@@ -75,6 +75,7 @@ mod tests {
             async fn private() {}
             pub(crate) async fn nearly() {}
             pub fn no_future(async_fn: u8) {}
+            pub fn takes_one(future: impl Future<Output = ()>) {}
             #[cfg(test)]
             mod tests { pub async fn d() {} }
         ";

@@ -104,14 +104,18 @@ impl Tree {
     }
 }
 
-/// Reads every text file under `folder` but for what tools leave there.
+/// Reads every text file under `folder` but for what tools and editors leave there.
 fn collect(folder: &Path, prefix: &str, texts: &mut Vec<(String, String)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = format!("{prefix}{name}");
         let kind = entry.file_type()?;
-        if kind.is_dir() && !matches!(name.as_str(), "target" | ".git") {
+        let is_ours = match name.as_str() {
+            ".cargo" | ".ci" | ".github" => true,
+            _ => name != "target" && !name.starts_with('.'),
+        };
+        if kind.is_dir() && is_ours {
             collect(&entry.path(), &format!("{path}/"), texts)?;
         } else if kind.is_file() && name != ".git" {
             // What is not UTF-8 is not text.

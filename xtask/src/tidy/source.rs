@@ -75,7 +75,7 @@ impl Source {
                 docs.push('\n');
                 continue;
             }
-            if attribute_depth > 0 || code.starts_with("#[") {
+            if attribute_depth > 0 || code.starts_with("#[") || code.starts_with("#![") {
                 attribute_depth += code.matches('[').count();
                 attribute_depth -= code.matches(']').count().min(attribute_depth);
                 continue;
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn finds_functions_with_their_docs() {
-        let text = "
+        let text = "#![expect(x)]
             /// Docs of the trait.
             pub trait A: B<[u8; 2]> {
                 /// One.

@@ -175,10 +175,7 @@ impl Connection {
         let (queue, pieces) = mpsc::channel(QUEUE_LEN);
         tokio::select! {
             done = self.deliver(direction, pieces, to, shared) => done,
-            never = async { collect(from, queue, shared).await; std::future::pending().await } => {
-                let never: Infallible = never;
-                match never {}
-            }
+            never = collect(from, queue, shared) => match never {},
         }
     }
 
@@ -373,16 +370,18 @@ pub(super) fn reset(socket: TcpStream) {
     let _ = socket.set_zero_linger();
 }
 
-/// Reads pieces into `queue` until the stream ends or fails.
-async fn collect(from: &ReadHalf<'_>, queue: mpsc::Sender<Piece>, shared: &Shared) {
-    loop {
+/// Reads pieces into `queue` until the stream ends or fails, and then leaves the rest to whoever
+/// takes them out.
+async fn collect(from: &ReadHalf<'_>, queue: mpsc::Sender<Piece>, shared: &Shared) -> Infallible {
+    let mut goes_on = true;
+    while goes_on {
         let bytes = read(from).await;
-        let is_last = bytes.as_ref().map_or(true, Vec::is_empty);
+        goes_on = bytes.as_ref().is_ok_and(|bytes| !bytes.is_empty());
         let due = Instant::now() + shared.shape.borrow().latency;
-        if queue.send(Piece { due, bytes }).await.is_err() || is_last {
-            return;
-        }
+        goes_on &= queue.send(Piece { due, bytes }).await.is_ok();
     }
+    drop(queue);
+    std::future::pending().await
 }
 
 async fn discard(from: &ReadHalf<'_>) {
