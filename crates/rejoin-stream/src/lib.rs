@@ -1,0 +1,38 @@
+//! Messages over any byte stream.
+//!
+//! Turns whatever is [`AsyncRead`](tokio::io::AsyncRead) and
+//! [`AsyncWrite`](tokio::io::AsyncWrite) into a [`Link`](rejoin_core::Link) of
+//! [rejoin](rejoin_core). The crates for TCP, Unix sockets and the like are thin layers above this
+//! one; use it directly for a stream that none of them knows.
+//!
+//! ```
+//! use rejoin_core::{Link, LinkRx, LinkTx, Peer};
+//! use rejoin_stream::{LengthPrefixedLink, StreamConfig};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let (ours, theirs) = tokio::io::duplex(1024);
+//! let config = StreamConfig::default();
+//! let (mut tx, _rx) = LengthPrefixedLink::from_stream(ours, Peer::default(), &config).split();
+//! let (_tx, mut rx) = LengthPrefixedLink::from_stream(theirs, Peer::default(), &config).split();
+//!
+//! tx.send(b"head, ", "body".into()).await?;
+//! tx.close().await?;
+//! assert_eq!(rx.recv().await?.as_deref(), Some(&b"head, body"[..]));
+//! assert_eq!(rx.recv().await?, None);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate opens nothing and knows no addresses. It has no goodbye of its own on the wire
+//! either: a stream that ends between two messages counts as closed by the peer.
+
+mod config;
+mod error;
+mod length_prefixed;
+mod read_buffer;
+mod write_queue;
+
+pub use config::StreamConfig;
+pub use error::{StreamRecvError, StreamSendError};
+pub use length_prefixed::{LengthPrefixedLink, LengthPrefixedRx, LengthPrefixedTx};

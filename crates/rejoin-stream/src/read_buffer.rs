@@ -1,0 +1,285 @@
+//! Where received bytes wait: a block that messages are split off from without a copy. Decides how
+//! large a block is and when it is given back; knows no framing beyond "the message in front has
+//! so many bytes".
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// The size of a block on a link that says little, and the most that is kept while nothing is
+/// buffered.
+pub(crate) const QUIET_BLOCK_BYTES: usize = 4 << 10;
+
+/// After how many small reads in a row a link counts as one that says little.
+const QUIET_READS: u8 = 8;
+
+/// Less room than this is not worth a read; fewer bytes than this are cheap to copy elsewhere.
+const WORTHWHILE_BYTES: usize = 1 << 10;
+
+/// Room for the beginning of the next message behind a large one, so that its length is known
+/// before memory for it is chosen. Without it, a row of large messages would be cut by blocks of
+/// the wrong size, and each copied again.
+const LOOKAHEAD_BYTES: usize = WORTHWHILE_BYTES;
+
+/// Received bytes in order, and room for more.
+#[derive(Debug)]
+pub(crate) struct ReadBuffer {
+    /// What was received and not yet taken; its spare capacity takes the next read.
+    block: BytesMut,
+    /// The size of the allocation that `block` is the end of.
+    block_bytes: usize,
+    /// The size of the next block: `QUIET_BLOCK_BYTES` or `block_bytes_max`.
+    next_block_bytes: usize,
+    block_bytes_max: usize,
+    /// `block` is an allocation of its own for one message that no ordinary block can hold. It
+    /// grows with what arrives.
+    large: bool,
+    quiet_reads: u8,
+}
+
+impl ReadBuffer {
+    /// A buffer that reads up to `block_bytes_max` at once. Allocates nothing yet.
+    pub(crate) fn new(block_bytes_max: usize) -> Self {
+        Self {
+            block: BytesMut::new(),
+            block_bytes: 0,
+            next_block_bytes: QUIET_BLOCK_BYTES,
+            block_bytes_max: block_bytes_max.max(QUIET_BLOCK_BYTES),
+            large: false,
+            quiet_reads: 0,
+        }
+    }
+
+    /// What was received and not yet taken.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.block
+    }
+
+    /// Takes the message in front, `prefix` bytes and then a payload of `len`; gives the payload.
+    pub(crate) fn take(&mut self, prefix: usize, len: usize) -> Bytes {
+        self.block.advance(prefix);
+        if len == 0 {
+            // Shares nothing, so it keeps no block alive.
+            return Bytes::new();
+        }
+        let payload = self.block.split_to(len).freeze();
+        if self.large {
+            // The next message must not keep this one's memory alive.
+            self.large = false;
+            self.move_to(if self.block.is_empty() { 0 } else { QUIET_BLOCK_BYTES });
+        }
+        payload
+    }
+
+    /// Reads once from `io`, with room for a message of `message` bytes in front as far as it can
+    /// be had without trusting that so many will come. Gives how much was read.
+    pub(crate) async fn fill<R>(&mut self, io: &mut R, message: usize) -> io::Result<usize>
+    where
+        R: AsyncRead + Unpin,
+    {
+        poll_fn(|cx| {
+            self.make_room(message);
+            let room = self.block.capacity() - self.block.len();
+            let poll = pin!(io.read_buf(&mut self.block)).poll(cx);
+            match &poll {
+                Poll::Ready(Ok(count)) => self.adapt(*count, room),
+                Poll::Ready(Err(_)) => {}
+                Poll::Pending => self.give_back(),
+            }
+            poll
+        })
+        .await
+    }
+
+    fn make_room(&mut self, message: usize) {
+        let have = self.block.len();
+        debug_assert!(have < message, "a message that is complete is taken, not read on");
+        let room = self.block.capacity() - have;
+        let fits = message <= self.block.capacity();
+        if self.large {
+            if room == 0 {
+                let bytes = self.large_block_bytes(message);
+                self.block.reserve(bytes - have);
+                self.block_bytes = self.block.capacity();
+            }
+        } else if !fits || (room < WORTHWHILE_BYTES && have < WORTHWHILE_BYTES) {
+            let bytes = self.next_block_bytes;
+            if message > self.block_bytes_max - LOOKAHEAD_BYTES {
+                self.large = true;
+                self.move_to(self.large_block_bytes(message));
+            } else if message > bytes - LOOKAHEAD_BYTES {
+                self.renew(self.block_bytes_max);
+            } else {
+                self.renew(bytes);
+            }
+        }
+    }
+
+    /// Goes on with a block of `bytes`: the present one, if nobody else has a part of it.
+    fn renew(&mut self, bytes: usize) {
+        if self.block_bytes < bytes || !self.block.try_reclaim(bytes - self.block.len()) {
+            self.move_to(bytes);
+        }
+    }
+
+    /// Goes on with a fresh block.
+    fn move_to(&mut self, bytes: usize) {
+        let mut block = BytesMut::with_capacity(bytes);
+        block.extend_from_slice(&self.block);
+        self.block_bytes = block.capacity();
+        self.block = block;
+    }
+
+    /// How large a block may be now for a message of `message` bytes, which is more than has come.
+    ///
+    /// A peer gets about as much memory as it has sent bytes. The result is the whole size halved
+    /// often enough, so that doubling it whenever it is full ends at the whole size.
+    fn large_block_bytes(&self, message: usize) -> usize {
+        let have = self.block.len();
+        let limit = have + have.max(2 * self.block_bytes_max);
+        let mut bytes = message.saturating_add(LOOKAHEAD_BYTES);
+        while bytes > limit {
+            bytes = bytes.div_ceil(2);
+        }
+        bytes
+    }
+
+    /// Learns from a read that gave `count` bytes where `room` was.
+    fn adapt(&mut self, count: usize, room: usize) {
+        if count == room {
+            self.next_block_bytes = self.block_bytes_max;
+            self.quiet_reads = 0;
+        } else if count > QUIET_BLOCK_BYTES / 2 {
+            self.quiet_reads = 0;
+        } else if self.next_block_bytes > QUIET_BLOCK_BYTES {
+            self.quiet_reads += 1;
+            if self.quiet_reads == QUIET_READS {
+                self.quiet_reads = 0;
+                self.next_block_bytes = QUIET_BLOCK_BYTES;
+            }
+        }
+    }
+
+    /// Keeps only a small block while there is nothing to read: most links wait most of the time.
+    fn give_back(&mut self) {
+        if self.block.is_empty() && self.block_bytes > QUIET_BLOCK_BYTES {
+            self.block = BytesMut::new();
+            self.block_bytes = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: usize = 64 << 10;
+
+    /// As if the peer had sent `bytes`: reads as long as the message in front is incomplete.
+    /// Gives what was not read.
+    fn feed(buffer: &mut ReadBuffer, message: usize, mut bytes: usize) -> usize {
+        while bytes > 0 && buffer.bytes().len() < message {
+            buffer.make_room(message);
+            let room = buffer.block.capacity() - buffer.block.len();
+            let count = bytes.min(room);
+            buffer.block.extend_from_slice(&vec![7; count]);
+            buffer.adapt(count, room);
+            bytes -= count;
+        }
+        bytes
+    }
+
+    /// A buffer that has seen a full block.
+    fn busy() -> ReadBuffer {
+        let mut buffer = ReadBuffer::new(BLOCK);
+        feed(&mut buffer, 4, BLOCK);
+        buffer.take(0, QUIET_BLOCK_BYTES);
+        buffer
+    }
+
+    #[test]
+    fn an_announced_message_gets_memory_as_it_comes() {
+        let mut buffer = ReadBuffer::new(BLOCK);
+        let message = 16 << 20;
+        feed(&mut buffer, 4, 4);
+        while buffer.bytes().len() < message {
+            buffer.make_room(message);
+            let have = buffer.bytes().len();
+            assert!(buffer.block_bytes <= have + have.max(2 * BLOCK) + 1, "after {have} bytes");
+            feed(&mut buffer, message, 10_000.min(message - have));
+        }
+        assert!(buffer.block_bytes <= message + LOOKAHEAD_BYTES, "nothing over the whole size");
+        assert_eq!(buffer.take(4, message - 4).len(), message - 4);
+        assert_eq!(buffer.block_bytes, 0);
+    }
+
+    #[test]
+    fn what_follows_a_large_message_does_not_keep_it_alive() {
+        let mut buffer = ReadBuffer::new(BLOCK);
+        feed(&mut buffer, 4, 4);
+        feed(&mut buffer, 300_000, 300_000 - 4 + 100);
+        let large = buffer.take(4, 300_000 - 4);
+        assert_eq!(buffer.bytes().len(), 100);
+        assert!(large.is_unique(), "the rest has a block of its own");
+        assert_eq!(buffer.block_bytes, QUIET_BLOCK_BYTES);
+    }
+
+    #[test]
+    fn a_row_of_large_messages_is_not_copied_again() {
+        let mut buffer = ReadBuffer::new(BLOCK);
+        let message = BLOCK + 9;
+        feed(&mut buffer, 4, 4);
+        for _ in 0..5 {
+            // As much is there as any read takes.
+            feed(&mut buffer, message, 10 * BLOCK);
+            let start = buffer.bytes().as_ptr();
+            let payload = buffer.take(4, message - 4);
+            assert_eq!(payload.as_ptr(), start.wrapping_add(4), "in place");
+            assert_eq!(buffer.bytes().len(), LOOKAHEAD_BYTES);
+        }
+    }
+
+    #[test]
+    fn small_messages_share_a_block_and_reuse_it() {
+        let mut buffer = busy();
+        let mut blocks = std::collections::HashSet::new();
+        for _ in 0..10_000 {
+            if buffer.bytes().len() < 68 {
+                feed(&mut buffer, 68, 5_000);
+            }
+            drop(buffer.take(4, 64));
+            blocks.insert(buffer.block.as_ptr() as usize / BLOCK);
+        }
+        assert!(buffer.block_bytes == BLOCK && blocks.len() <= 5, "{} blocks", blocks.len());
+    }
+
+    #[test]
+    fn a_waiting_link_keeps_little() {
+        let mut buffer = busy();
+        feed(&mut buffer, 4, BLOCK);
+        buffer.take(0, buffer.bytes().len());
+        assert_eq!(buffer.block_bytes, BLOCK);
+        buffer.give_back();
+        assert_eq!(buffer.block_bytes, 0);
+        for _ in 0..QUIET_READS {
+            feed(&mut buffer, 4, 10);
+            buffer.take(0, 10);
+        }
+        buffer.give_back();
+        feed(&mut buffer, 4, 10);
+        assert_eq!(buffer.block_bytes, QUIET_BLOCK_BYTES);
+    }
+
+    #[test]
+    fn an_empty_payload_keeps_no_block() {
+        let mut buffer = ReadBuffer::new(BLOCK);
+        feed(&mut buffer, 4, 4);
+        let payload = buffer.take(4, 0);
+        assert!(payload.is_empty());
+        assert!(buffer.block.try_reclaim(QUIET_BLOCK_BYTES), "the block is the buffer's alone");
+    }
+}
