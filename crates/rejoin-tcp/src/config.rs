@@ -1,0 +1,69 @@
+//! The options of a TCP link.
+
+use std::io;
+use std::time::Duration;
+
+use rejoin_stream::StreamConfig;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// Options of the links that a source or a listener makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpConfig {
+    /// How long a name may take to resolve, and each address to connect; 5 s by default.
+    pub connect_timeout: Duration,
+    /// Sends small segments at once (`TCP_NODELAY`); on by default, as links batch by themselves.
+    pub nodelay: bool,
+    /// Lets the system probe a silent peer; off by default, as sessions ping by themselves.
+    pub keepalive: Option<Keepalive>,
+    /// Limits and buffer sizes, with their worst-case memory.
+    pub stream: StreamConfig,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            nodelay: true,
+            keepalive: None,
+            stream: StreamConfig::default(),
+        }
+    }
+}
+
+/// When the system probes a silent peer. Systems count in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// How long the peer must have been silent.
+    pub idle: Duration,
+    /// The time between two probes, where the system lets it be chosen.
+    pub interval: Duration,
+}
+
+impl Default for Keepalive {
+    /// The first probe after 15 s, and one every 5 s after it.
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(15), interval: Duration::from_secs(5) }
+    }
+}
+
+impl TcpConfig {
+    pub(crate) fn apply(&self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(self.nodelay)?;
+        if let Some(keepalive) = &self.keepalive {
+            let options = TcpKeepalive::new().with_time(keepalive.idle);
+            #[cfg(any(
+                target_os = "android",
+                target_os = "freebsd",
+                target_os = "ios",
+                target_os = "linux",
+                target_os = "macos",
+                target_os = "netbsd",
+                target_os = "windows",
+            ))]
+            let options = options.with_interval(keepalive.interval);
+            SockRef::from(stream).set_tcp_keepalive(&options)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! Accepts TCP connections as links.
+
+use std::future::{Ready, ready};
+use std::io;
+use std::net::SocketAddr;
+
+use rejoin_core::LinkListener;
+use tokio::net::TcpListener;
+
+use crate::config::TcpConfig;
+use crate::error::TcpError;
+use crate::link::TcpLink;
+
+/// Accepts TCP connections as links.
+#[derive(Debug)]
+pub struct TcpLinkListener {
+    listener: TcpListener,
+    config: TcpConfig,
+}
+
+impl TcpLinkListener {
+    /// Listens at `address`, `host:port` or a [`SocketAddr`]; port 0 lets the system choose one,
+    /// which [`local_addr`](Self::local_addr) tells.
+    ///
+    /// # Errors
+    ///
+    /// [`TcpError::Bind`] inside, whatever went wrong.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future binds nothing.
+    pub async fn bind(address: impl ToString) -> io::Result<Self> {
+        let address = address.to_string();
+        match TcpListener::bind(&address).await {
+            Ok(listener) => Ok(Self::from_tokio(listener)),
+            Err(source) => Err(TcpError::Bind { address, source }.into()),
+        }
+    }
+
+    /// Accepts from a listener that was made elsewhere, such as one handed over by a supervisor.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be registered with the runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::from_tokio(TcpListener::from_std(listener)?))
+    }
+
+    /// Accepts from a listener that was made elsewhere.
+    #[must_use]
+    pub fn from_tokio(listener: TcpListener) -> Self {
+        Self { listener, config: TcpConfig::default() }
+    }
+
+    /// Changes the options of the links to come.
+    #[must_use]
+    pub fn with_config(mut self, config: TcpConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Where this listens.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl LinkListener for TcpLinkListener {
+    type Link = TcpLink;
+    type Upgrade = Ready<io::Result<TcpLink>>;
+
+    async fn accept(&mut self) -> io::Result<Self::Upgrade> {
+        loop {
+            match self.listener.accept().await {
+                // A peer that is gone already fails its own upgrade only.
+                Ok((stream, _)) => return Ok(ready(TcpLink::from_stream(stream, &self.config))),
+                Err(source) if concerns_one_peer(&source) => {}
+                Err(source) => return Err(TcpError::Accept { source }.into()),
+            }
+        }
+    }
+}
+
+/// Whether an error of `accept` is about the connection that would have been accepted: some
+/// systems report its network errors there. Such a connection has left the queue, so the next call
+/// is about another one. Running out of files or memory is not: the connection stays in the queue,
+/// and another call at once would fail at once.
+fn concerns_one_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::Interrupted
+            // A firewall forbids this peer.
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_one_peer_are_told_from_those_of_the_listener() {
+        const ECONNABORTED: i32 = 103;
+        const EPERM: i32 = 1;
+        const EHOSTUNREACH: i32 = 113;
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        const ENOBUFS: i32 = 105;
+        const ENOMEM: i32 = 12;
+        for code in [ECONNABORTED, EPERM, EHOSTUNREACH] {
+            assert!(concerns_one_peer(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        for code in [ENFILE, EMFILE, ENOBUFS, ENOMEM] {
+            let source = io::Error::from_raw_os_error(code);
+            assert!(!concerns_one_peer(&source), "{code}");
+            let error = TcpError::Accept { source };
+            assert!(error.is_transient());
+            assert!(!rejoin_core::is_fatal_kind(&error.into()), "{code}");
+        }
+    }
+}
