@@ -1,5 +1,7 @@
 //! The length-prefixed link over in-memory streams: order, splits, limits, ends.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -91,7 +93,9 @@ fn payloads(sizes: &[usize]) -> Vec<Bytes> {
     sizes
         .iter()
         .enumerate()
-        .map(|(n, size)| (0..*size).map(|i| (i * 31 + n) as u8).collect::<Vec<_>>().into())
+        .map(|(n, size)| {
+            (0..*size).map(|i| (i * 31 + n).to_le_bytes()[0]).collect::<Vec<_>>().into()
+        })
         .collect()
 }
 
