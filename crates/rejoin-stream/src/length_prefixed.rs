@@ -15,8 +15,9 @@ use crate::write_queue::{SLICES_MAX, WriteQueue};
 
 const PREFIX_BYTES: usize = size_of::<u32>();
 
-/// From this size on, a body is cheaper to hand to a vectored write than to copy.
-const SHARE_BYTES_MIN: usize = 16 << 10;
+/// From this size on, a body is handed to a vectored write and not copied: a copy then costs more
+/// than the writes of fewer bytes that come of it.
+const SHARE_BYTES_MIN: usize = 8 << 10;
 
 /// A link of length-prefixed messages over a stream.
 #[derive(Debug)]

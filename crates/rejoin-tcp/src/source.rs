@@ -44,7 +44,7 @@ struct Worked {
 /// A place in the order of an attempt.
 #[derive(Clone, Copy, Debug)]
 struct Resume {
-    /// How many of the addresses given are passed over.
+    /// How many of the addresses given are left for the end.
     skip: usize,
     /// Where to begin among what the next one resolves to.
     address: Option<SocketAddr>,
@@ -125,7 +125,9 @@ impl LinkSource for TcpSource {
         let begin = self.resume.take().unwrap_or(Resume { skip: 0, address: None });
         let order = self.order();
         let mut attempts = Vec::new();
-        for (passed, index) in order.iter().copied().enumerate().skip(begin.skip) {
+        // All of them, also after a dropped attempt: whether an error is fatal depends on them all.
+        for passed in (begin.skip..order.len()).chain(0..begin.skip) {
+            let index = order[passed];
             let next =
                 (passed + 1 < order.len()).then_some(Resume { skip: passed + 1, address: None });
             self.resume = next;
@@ -233,6 +235,17 @@ mod tests {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let own = socket.local_addr().unwrap();
         assert!(is_connected_to_itself(&socket.connect(own).await.unwrap()));
+    }
+
+    #[tokio::test]
+    async fn an_attempt_after_a_dropped_one_tries_every_address() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut source = TcpSource::new(socket.local_addr().unwrap()).or("nonsense");
+        source.resume = Some(Resume { skip: 1, address: None });
+        let error = source.next_link().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(!source.is_fatal(&error), "the address that was passed over may work");
     }
 
     #[tokio::test]
