@@ -34,7 +34,10 @@ const MACHINE_PATHS: [&str; 3] =
 pub(super) fn protocol_is_pure(tree: &Tree) -> Vec<Fault> {
     let of_protocol = |source: &Source| source.path.starts_with("crates/rejoin-core/src/protocol/");
     each_line(tree, of_protocol, |line| {
-        let (word, brings) = IMPURE.iter().find(|(word, _)| has_word(&line.code, word))?;
+        // A test needs some moment to begin at; what it is about is virtual time all the same.
+        let allowed = |word| line.in_test && word == "Instant::now";
+        let (word, brings) =
+            IMPURE.iter().find(|(word, _)| has_word(&line.code, word) && !allowed(*word))?;
         Some(format!("`{word}` brings {brings} into the protocol, which is pure"))
     })
 }

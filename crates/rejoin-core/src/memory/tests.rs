@@ -1,3 +1,5 @@
+//! The contract of a link, and what a network does to one.
+
 use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::pin;
