@@ -106,6 +106,11 @@ impl<L> Attachment<L> {
         &self.link
     }
 
+    /// Gives the link out, without what is known of the handshake.
+    pub fn into_link(self) -> L {
+        self.link
+    }
+
     /// Changes the link and keeps what is known of the handshake.
     pub fn map_link<M>(self, map: impl FnOnce(L) -> M) -> Attachment<M> {
         Attachment { link: map(self.link), client_hello: self.client_hello, key: self.key }

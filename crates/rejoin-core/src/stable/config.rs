@@ -49,6 +49,9 @@ pub struct StableConfig {
     /// How long a handshake on a new link may take. Default 5 s.
     pub handshake_deadline: Duration,
     /// How long a session outlives its last link, on either side. Default 5 min.
+    ///
+    /// An accepted session of which the peer vanished right after its hello is kept for no longer
+    /// than two handshake deadlines.
     pub outage_max: Duration,
     /// How long a close may take until it says what is not known to be delivered. Default 10 s.
     pub linger: Duration,
@@ -211,6 +214,7 @@ impl StableConfig {
             ping_interval: self.ping_interval,
             peer_dead_after: self.peer_dead_after,
             outage_max: self.outage_max,
+            unproved_max: self.outage_max.min(2 * self.handshake_deadline),
             linger: self.linger,
             manual_ack: false,
         }

@@ -44,6 +44,10 @@ pub struct SessionConfig {
     pub peer_dead_after: Duration,
     /// End the session when it had no link for this long.
     pub outage_max: Duration,
+    /// As `outage_max`, for an acceptor's session of which the peer has never shown that it has the
+    /// key: it may have vanished after its hello, and nobody else can come back to such a session.
+    /// Does not apply to base-profile peers, which may have nothing to say.
+    pub unproved_max: Duration,
     /// End the session this long after it was asked to close, whatever is missing.
     pub linger: Duration,
     /// Whether the application acknowledges items, instead of the session on arrival.
@@ -429,7 +433,11 @@ impl Session {
     }
 
     fn expires_at(&self) -> Option<Instant> {
-        self.detached_at.map(|since| since + self.config.outage_max)
+        let unproved = self.role == Role::Acceptor
+            && self.profile == Some(Profile::Extended)
+            && self.peer.is_none();
+        let kept = if unproved { self.config.unproved_max } else { self.config.outage_max };
+        self.detached_at.map(|since| since + kept)
     }
 
     /// When the link to a base-profile peer is to be cycled, because only a new handshake can tell
