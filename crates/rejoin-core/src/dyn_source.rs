@@ -138,6 +138,10 @@ impl LinkRx for BoxLinkRx {
     async fn recv(&mut self) -> io::Result<Option<Bytes>> {
         self.0.recv().await
     }
+
+    fn limit_payloads(&mut self, bytes_max: Option<usize>) {
+        self.0.limit_payloads(bytes_max);
+    }
 }
 
 impl fmt::Debug for BoxLinkRx {
@@ -178,12 +182,17 @@ impl<T: LinkTx> DynLinkTx for T {
 #[async_trait]
 trait DynLinkRx: Send {
     async fn recv(&mut self) -> io::Result<Option<Bytes>>;
+    fn limit_payloads(&mut self, bytes_max: Option<usize>);
 }
 
 #[async_trait]
 impl<R: LinkRx> DynLinkRx for R {
     async fn recv(&mut self) -> io::Result<Option<Bytes>> {
         LinkRx::recv(self).await
+    }
+
+    fn limit_payloads(&mut self, bytes_max: Option<usize>) {
+        LinkRx::limit_payloads(self, bytes_max);
     }
 }
 

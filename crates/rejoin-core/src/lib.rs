@@ -37,7 +37,7 @@ pub use source::{
     Attachment, LinkListener, LinkSource, is_fatal_kind, prepare_acceptor_attachment,
 };
 pub use stable::{
-    AckError, ConfigError, ConnectError, ListenerConfig, RecvError, RedialPolicy, SendError,
-    SessionLost, StableConduit, StableConfig, StableListener, StablePermit, StableRx, StableTx,
-    Stats, Status, SuspendCause,
+    AckError, Candidate, ConfigError, ConnectError, Drained, ListenerConfig, RecvError,
+    RedialPolicy, SendError, SessionLost, StableConduit, StableConfig, StableListener,
+    StablePermit, StableRx, StableTx, Stats, Status, SuspendCause, Unfinished,
 };

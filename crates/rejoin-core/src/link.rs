@@ -102,18 +102,45 @@ pub trait LinkRx: Send + 'static {
     /// - A payload that is longer than the half's limit is an error before memory is allocated
     ///   for it.
     fn recv(&mut self) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
+
+    /// Sets a limit, in bytes, below the half's own for the payloads that follow; `None` takes it
+    /// away again. During a handshake it keeps a stranger from sending megabytes for a hello.
+    ///
+    /// # Behavior
+    ///
+    /// - A payload over the limit is an error like one over the half's own, where the transport
+    ///   knows a payload's length before it has all of it. Elsewhere this has no effect.
+    fn limit_payloads(&mut self, bytes_max: Option<usize>) {
+        let _ = bytes_max;
+    }
 }
 
 /// What a transport knows of the peer at the other end of a link.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Peer {
     address: Option<String>,
+    identity: Option<String>,
 }
 
 impl Peer {
     /// A peer at `address`, in whatever notation is usual for the transport.
     pub fn at(address: impl fmt::Display) -> Self {
-        Self { address: Some(address.to_string()) }
+        Self { address: Some(address.to_string()), identity: None }
+    }
+
+    /// The same peer, of whom the transport knows for sure who it is: the subject of a verified
+    /// certificate, the user of a Unix socket.
+    ///
+    /// A session that was opened under an identity is resumed under the same one only.
+    #[must_use]
+    pub fn with_identity(self, identity: impl fmt::Display) -> Self {
+        Self { identity: Some(identity.to_string()), ..self }
+    }
+
+    /// Who the peer is, where the transport knows for sure.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
     }
 
     /// The peer's address, where the transport has one.
@@ -125,7 +152,11 @@ impl Peer {
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.address.as_deref().unwrap_or("unknown"))
+        f.write_str(self.address.as_deref().unwrap_or("unknown"))?;
+        match &self.identity {
+            Some(identity) => write!(f, " ({identity})"),
+            None => Ok(()),
+        }
     }
 }
 

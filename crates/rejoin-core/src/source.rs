@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 
 use crate::link::{Link, LinkRx, SplitLink};
-use crate::protocol::{ClientHello, ResumeKey, Role};
+use crate::protocol::{ClientHello, HELLO_LEN, ResumeKey, Role};
 
 /// Gives fresh links to one peer, one after another, for as long as a session lives.
 ///
@@ -136,6 +136,7 @@ pub async fn prepare_acceptor_attachment<L: Link>(
 ) -> io::Result<Attachment<SplitLink<L::Tx, L::Rx>>> {
     let peer = link.peer();
     let (tx, mut rx) = link.split();
+    rx.limit_payloads(Some(HELLO_LEN));
     let Some(payload) = rx.recv().await? else {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
@@ -144,5 +145,6 @@ pub async fn prepare_acceptor_attachment<L: Link>(
     };
     let hello = ClientHello::decode(&payload)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    rx.limit_payloads(None);
     Ok(Attachment { link: SplitLink::new(tx, rx, peer), client_hello: Some(hello), key: None })
 }

@@ -178,6 +178,8 @@ pub struct LengthPrefixedRx<R> {
     buffer: ReadBuffer,
     state: State,
     payload_bytes_max: usize,
+    /// A limit set for the time being.
+    limit: Option<usize>,
 }
 
 /// Whether more can come.
@@ -196,6 +198,7 @@ impl<R: AsyncRead + Unpin + Send + 'static> LengthPrefixedRx<R> {
             buffer: ReadBuffer::new(config.read_buffer_bytes),
             state: State::Open,
             payload_bytes_max: config.payload_bytes_max(),
+            limit: None,
         }
     }
 
@@ -203,7 +206,7 @@ impl<R: AsyncRead + Unpin + Send + 'static> LengthPrefixedRx<R> {
     fn announced(&self) -> Result<Option<usize>, StreamRecvError> {
         let Some(prefix) = self.buffer.bytes().first_chunk() else { return Ok(None) };
         let bytes = u32::from_le_bytes(*prefix) as usize;
-        let bytes_max = self.payload_bytes_max;
+        let bytes_max = self.limit.unwrap_or(usize::MAX).min(self.payload_bytes_max);
         if bytes > bytes_max {
             return Err(StreamRecvError::PayloadTooLarge { bytes, bytes_max });
         }
@@ -249,5 +252,9 @@ impl<R: AsyncRead + Unpin + Send + 'static> LinkRx for LengthPrefixedRx<R> {
                 }
             }
         }
+    }
+
+    fn limit_payloads(&mut self, bytes_max: Option<usize>) {
+        self.limit = bytes_max;
     }
 }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, pending};
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,8 +35,8 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The limits of an [`AcceptorSource`].
 ///
 /// The worst case in memory is `pending_handshakes_max` times what the transport holds for one
-/// link: its buffers, and one payload, which is the peer's hello and may be as long as the link's
-/// own limit for payloads that it receives.
+/// link: its buffers. Only a transport that cannot tell a payload's length before it has all of it
+/// may hold one payload of its largest size besides, instead of a hello.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AcceptorConfig {
     /// How long a peer may take from being accepted to the end of its hello, upgrade included;
@@ -46,11 +47,18 @@ pub struct AcceptorConfig {
     /// When one more peer is accepted, the oldest handshake is given up. So a flood of silent peers
     /// cannot lock out an honest one, unless it brings that many new peers within one round trip.
     pub pending_handshakes_max: usize,
+    /// How many peers are accepted in a second; 10 000 by default. Further ones wait where the
+    /// system keeps them, and are accepted in their turn.
+    pub handshakes_per_second_max: NonZeroU32,
 }
 
 impl Default for AcceptorConfig {
     fn default() -> Self {
-        Self { handshake_deadline: Duration::from_secs(5), pending_handshakes_max: 1024 }
+        Self {
+            handshake_deadline: Duration::from_secs(5),
+            pending_handshakes_max: 1024,
+            handshakes_per_second_max: NonZeroU32::new(10_000).expect("not zero"),
+        }
     }
 }
 
@@ -68,6 +76,8 @@ impl Default for AcceptorConfig {
 pub struct AcceptorSource<L: LinkListener> {
     listener: L,
     listener_state: ListenerState,
+    /// When the peers accepted so far would have been accepted at the highest rate allowed.
+    paced_until: Instant,
     config: AcceptorConfig,
     handshakes: JoinSet<Outcome<L::Link>>,
     /// Invariant: the handshakes in the set that were not given up, the oldest first.
@@ -105,6 +115,7 @@ impl<L: LinkListener> AcceptorSource<L> {
         Self {
             listener,
             listener_state: ListenerState::Accepting,
+            paced_until: Instant::now(),
             config,
             handshakes: JoinSet::new(),
             pending: VecDeque::new(),
@@ -145,7 +156,7 @@ impl<L: LinkListener> AcceptorSource<L> {
 
     /// Runs the rest of the peer's handshake in a task of its own.
     fn begin_handshake(&mut self, upgrade: L::Upgrade) {
-        self.listener_state = ListenerState::Accepting;
+        self.listener_state = self.pace();
         Counters::add(&self.counters.accepted);
         while self.is_full() {
             self.evict_oldest();
@@ -156,6 +167,19 @@ impl<L: LinkListener> AcceptorSource<L> {
         let task = self.handshakes.spawn(shake_hands(upgrade, deadline, Arc::clone(&peer)));
         self.pending.push_back(Pending { task, peer });
         self.counters.set_pending(self.pending.len());
+    }
+
+    /// Counts one more peer, and says when the next may be accepted: at once, as long as no more
+    /// came in the last second than are allowed in one.
+    fn pace(&mut self) -> ListenerState {
+        const BURST: Duration = Duration::from_secs(1);
+        let now = Instant::now();
+        let interval = BURST / self.config.handshakes_per_second_max.get();
+        self.paced_until = self.paced_until.max(now) + interval;
+        match self.paced_until.checked_sub(BURST) {
+            Some(next) if next > now => ListenerState::RetryAt(next),
+            _ => ListenerState::Accepting,
+        }
     }
 
     fn is_full(&self) -> bool {

@@ -142,7 +142,8 @@ impl<F: MsgFamily> BareTx<F> {
         match refusal {
             Refusal::Encode(error) => BareSendError::Encode(error),
             Refusal::TooLarge { bytes, bytes_max } => BareSendError::TooLarge { bytes, bytes_max },
-            Refusal::Full => BareSendError::Full,
+            // Nothing is offered to a bare conduit, so nothing expires.
+            Refusal::Full | Refusal::Expired => BareSendError::Full,
             Refusal::Ended => match self.shared.lost() {
                 Some(lost) => BareSendError::Lost(lost),
                 None => BareSendError::Closed,

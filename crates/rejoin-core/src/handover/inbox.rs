@@ -113,6 +113,11 @@ impl Taker {
         }
     }
 
+    /// The position of the next item.
+    pub(crate) fn next_position(&self) -> Position {
+        self.next
+    }
+
     /// Waits for the next item; `None` when nothing more comes. Dropping the future takes nothing.
     pub(crate) async fn next(&mut self, inbox: &Inbox, outbox: &Outbox) -> Option<Received> {
         if self.items.is_empty() && !poll_fn(|cx| inbox.poll_take(cx, &mut self.items)).await {

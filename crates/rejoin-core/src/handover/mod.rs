@@ -9,4 +9,4 @@ mod inbox;
 mod outbox;
 
 pub(crate) use inbox::{Inbox, Received, Taker};
-pub(crate) use outbox::{Claim, Outbox, Refusal};
+pub(crate) use outbox::{Claim, Migration, Offer, Outbox, Refusal};

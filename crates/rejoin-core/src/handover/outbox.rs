@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use tokio::sync::oneshot;
 
 use crate::codec::EncodeError;
 use crate::protocol::{Batch, CloseReason, Position, item_cost};
@@ -19,7 +22,40 @@ pub(crate) enum Refusal {
     Encode(EncodeError),
     TooLarge { bytes: usize, bytes_max: usize },
     Full,
+    Expired,
     Ended,
+}
+
+/// An item that is of no use unless it is written soon. It has no position until then.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    item: Batch,
+    cost: u64,
+    expires_at: Instant,
+    answer: oneshot::Sender<Result<Position, Refusal>>,
+}
+
+impl Offer {
+    /// When it is to be given back.
+    pub(crate) fn expires_at(&self) -> Instant {
+        self.expires_at
+    }
+
+    /// What it takes of the send log and the peer's window.
+    pub(crate) fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Gives it back: it could not be written in time.
+    pub(crate) fn expire(self) {
+        // An error means that it was withdrawn.
+        let _ = self.answer.send(Err(Refusal::Expired));
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.answer.is_closed()
+    }
 }
 
 /// What the handles want of the driver, taken as a whole.
@@ -37,7 +73,18 @@ pub(crate) struct Requests {
     pub(crate) abandoned: bool,
     /// Somebody waits for an acknowledgement.
     pub(crate) ack_wanted: bool,
+    /// The application acknowledges that many received items.
+    pub(crate) acknowledged: Option<u64>,
+    /// Items that expire.
+    pub(crate) offers: Vec<Offer>,
+    /// Those who want a new link in place of one that works.
+    pub(crate) migrations: Vec<Migration>,
+    /// Tell the peer that this side ends soon, and when to try again.
+    pub(crate) going_away: Option<Duration>,
 }
+
+/// Is told whether a new link has taken the place of the old one.
+pub(crate) type Migration = oneshot::Sender<io::Result<()>>;
 
 /// The way from the handles to the driver.
 #[derive(Debug)]
@@ -67,6 +114,10 @@ struct OutboxState {
     consumed: u64,
     close: Option<CloseReason>,
     reconnect: bool,
+    acknowledged: Option<u64>,
+    offers: Vec<Offer>,
+    migrations: Vec<Migration>,
+    going_away: Option<Duration>,
     news: bool,
     /// Present while the driver sleeps.
     driver: Option<Waker>,
@@ -94,6 +145,10 @@ impl Outbox {
                 consumed: 0,
                 close: None,
                 reconnect: false,
+                acknowledged: None,
+                offers: Vec::new(),
+                migrations: Vec::new(),
+                going_away: None,
                 news: false,
                 driver: None,
             }),
@@ -130,6 +185,77 @@ impl Outbox {
         let mut ticket = Ticket { outbox: self, number: None };
         poll_fn(|cx| ticket.poll_claim(cx)).await?;
         Ok(Claim { outbox: self, used: false })
+    }
+
+    /// Offers what `encode` writes to the driver, which accepts it only if it can write it before
+    /// `expires_at`. Dropping the future withdraws the offer, unless it was just written.
+    pub(crate) async fn offer(
+        &self,
+        encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+        expires_at: Instant,
+    ) -> Result<Position, Refusal> {
+        let mut item = Batch::default();
+        encode(item.buffer()).map_err(Refusal::Encode)?;
+        let bytes = item.uncommitted();
+        item.commit();
+        let cost = item_cost(bytes);
+        let deadline = tokio::time::Instant::from_std(expires_at);
+        let Ok(claimed) = tokio::time::timeout_at(deadline, self.claim()).await else {
+            return Err(Refusal::Expired);
+        };
+        let _room = claimed?;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            if state.ended {
+                return Err(Refusal::Ended);
+            }
+            if bytes > state.item_bytes_max {
+                return Err(Refusal::TooLarge { bytes, bytes_max: state.item_bytes_max });
+            }
+            state.offers.push(Offer { item, cost, expires_at, answer });
+            Self::tell_driver(state);
+        }
+        answered.await.unwrap_or(Err(Refusal::Ended))
+    }
+
+    /// The driver can write an offer now: gives the item out, with a position, unless items that
+    /// were accepted before it wait to be taken.
+    pub(crate) fn accept(&self, offer: Offer) -> Result<Batch, Offer> {
+        let mut state = self.lock();
+        if state.ended || !state.filling.is_empty() || !state.full.is_empty() {
+            return Err(offer);
+        }
+        let position = Position::new(state.next);
+        if offer.answer.send(Ok(position)).is_err() {
+            return Ok(Batch::default());
+        }
+        state.next += 1;
+        state.cost_accepted += offer.cost;
+        Ok(offer.item)
+    }
+
+    /// The application acknowledges the first `count` items received.
+    pub(crate) fn acknowledge(&self, count: u64) {
+        let mut state = self.lock();
+        state.acknowledged = state.acknowledged.max(Some(count));
+        Self::tell_driver(state);
+    }
+
+    /// Asks for a new link in place of the present one.
+    pub(crate) fn migrate(&self) -> oneshot::Receiver<io::Result<()>> {
+        let (done, wait) = oneshot::channel();
+        let mut state = self.lock();
+        state.migrations.push(done);
+        Self::tell_driver(state);
+        wait
+    }
+
+    /// Asks the driver to tell the peer that this side ends soon.
+    pub(crate) fn go_away(&self, retry_after: Duration) {
+        let mut state = self.lock();
+        state.going_away = Some(retry_after);
+        Self::tell_driver(state);
     }
 
     /// Turns a claim into an item, in one step.
@@ -180,6 +306,10 @@ impl Outbox {
             reconnect: std::mem::take(&mut state.reconnect),
             abandoned: state.handles == 0,
             ack_wanted: state.ack_waiters > 0,
+            acknowledged: state.acknowledged.take(),
+            offers: std::mem::take(&mut state.offers),
+            migrations: std::mem::take(&mut state.migrations),
+            going_away: state.going_away.take(),
         })
     }
 

@@ -63,6 +63,8 @@ pub enum RejectReason {
     Stale,
     /// The hello asks for another profile than the session speaks.
     ProfileMismatch,
+    /// The acceptor does not let this peer in, or not into this session.
+    Forbidden,
     /// A reason that this version does not know.
     Other(u32),
 }
@@ -79,6 +81,7 @@ impl RejectReason {
             Self::GoingAway => 4,
             Self::Stale => 5,
             Self::ProfileMismatch => 6,
+            Self::Forbidden => 7,
             Self::Other(code) => code,
         }
     }
@@ -94,6 +97,7 @@ impl RejectReason {
             4 => Self::GoingAway,
             5 => Self::Stale,
             6 => Self::ProfileMismatch,
+            7 => Self::Forbidden,
             code => Self::Other(code),
         }
     }
@@ -115,6 +119,7 @@ impl fmt::Display for RejectReason {
             Self::GoingAway => f.write_str("the acceptor is going away"),
             Self::Stale => f.write_str("the hello is stale"),
             Self::ProfileMismatch => f.write_str("the session speaks another profile"),
+            Self::Forbidden => f.write_str("the acceptor does not let this peer in"),
             Self::Other(code) => write!(f, "reason {code}"),
         }
     }

@@ -76,6 +76,16 @@ impl Sessions {
         }
     }
 
+    /// The session that `hello` would go on with, without deciding anything.
+    #[must_use]
+    pub fn find(&self, hello: &ClientHello) -> Option<SessionId> {
+        let found = match hello.opening() {
+            Opening::Resume(key) => self.by_key.get(&key),
+            Opening::Fresh { nonce } => nonce.and_then(|nonce| self.by_nonce.get(&nonce)),
+        };
+        found.copied().filter(|id| self.entries.contains_key(id))
+    }
+
     /// Decides on `hello`. Where it is admitted, `key`, which must be fresh randomness, becomes one
     /// more valid key of the session, to be sent in the answer.
     #[must_use]

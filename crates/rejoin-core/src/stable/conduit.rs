@@ -1,8 +1,10 @@
 //! The handles of a stable conduit.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -194,6 +196,50 @@ impl<F: MsgFamily> StableTx<F> {
             .map_err(|refusal| self.refused(refusal))
     }
 
+    /// As [`send`](Self::send), but gives up when there is no room within `wait`.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendError::Full`] when the time has passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_timeout(
+        &self,
+        item: &F::Msg<'_>,
+        wait: Duration,
+    ) -> Result<Position, SendError> {
+        tokio::time::timeout(wait, self.send(item)).await.unwrap_or(Err(SendError::Full))
+    }
+
+    /// Sends `item` only if it can be written to a link within `age_max`; gives its position once
+    /// it is written.
+    ///
+    /// For what is stale soon: a message that has to wait for a link, or for its turn, for longer
+    /// than that is not sent at all. It takes its position when it is written, behind what other
+    /// senders have sent by then. Once written, it is delivered like any other.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendError::Expired`] when the time has passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future withdraws the message, unless it was written just then.
+    pub async fn send_within(
+        &self,
+        item: &F::Msg<'_>,
+        age_max: Duration,
+    ) -> Result<Position, SendError> {
+        let expires_at = (tokio::time::Instant::now() + age_max).into_std();
+        self.shared()
+            .outbox
+            .offer(|out| F::Codec::encode(item, out), expires_at)
+            .await
+            .map_err(|refusal| self.refused(refusal))
+    }
+
     /// Waits for room in the send log and keeps it for one message.
     ///
     /// A permit holds 64 KiB of the log, or an eighth of it if that is less.
@@ -313,6 +359,23 @@ impl<F: MsgFamily> StableTx<F> {
         self.shared().outbox.reconnect();
     }
 
+    /// Makes a new link while the present one still works, and moves over to it without a pause:
+    /// for when a better way to the peer is known to exist. Where there is no link, waits for the
+    /// next one.
+    ///
+    /// # Errors
+    ///
+    /// When no new link could be made; the present one stays in use. On the accepting side, which
+    /// cannot dial, with [`io::ErrorKind::Unsupported`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the migration up, unless it has just happened.
+    pub async fn migrate(&self) -> io::Result<()> {
+        let wait = self.shared().outbox.migrate();
+        wait.await.unwrap_or_else(|_| Err(io::Error::other("the conduit has ended")))
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.handle.0
     }
@@ -331,6 +394,7 @@ impl<F: MsgFamily> StableTx<F> {
             Refusal::Encode(error) => SendError::Encode(error),
             Refusal::TooLarge { bytes, bytes_max } => SendError::TooLarge { bytes, bytes_max },
             Refusal::Full => SendError::Full,
+            Refusal::Expired => SendError::Expired,
             Refusal::Ended => match self.shared().lost() {
                 Some(lost) => SendError::Lost(lost.clone()),
                 None => SendError::Closed,
@@ -458,6 +522,23 @@ impl<F: MsgFamily> StableRx<F> {
             Ok(item) => Ok(Some(item)),
             Err((source, bytes)) => Err(RecvError::Decode { position, source, bytes }),
         }
+    }
+
+    /// The position of the message that [`recv`](Self::recv) gave out last.
+    #[must_use]
+    pub fn last_position(&self) -> Option<Position> {
+        self.taker.next_position().previous()
+    }
+
+    /// Acknowledges the message at `position` and all before it, where
+    /// [`manual_ack`](StableConfig::manual_ack) is set; elsewhere, and for what is acknowledged
+    /// already, this has no effect. A position that was not received yet counts as the last that
+    /// was.
+    ///
+    /// Until then the sender keeps the messages, and gets them back if this process dies.
+    pub fn acknowledge(&self, position: Position) {
+        let count = position.next().min(self.taker.next_position());
+        self.handle.0.outbox.acknowledge(count.get());
     }
 
     /// Watches where the conduit stands.

@@ -1,5 +1,6 @@
 //! Settings of stable conduits and of the listeners that accept them.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -57,6 +58,9 @@ pub struct StableConfig {
     pub linger: Duration,
     /// How links are dialled, and dialled again.
     pub redial: RedialPolicy,
+    /// Whether the application [acknowledges](crate::StableRx::acknowledge) what it receives,
+    /// instead of the conduit on arrival. Default `false`.
+    pub manual_ack: bool,
     /// The highest profile to speak. Default [`Profile::Extended`]; a peer that knows the base
     /// profile only is spoken to in it.
     pub profile: Profile,
@@ -76,6 +80,7 @@ impl Default for StableConfig {
             outage_max: Duration::from_secs(300),
             linger: Duration::from_secs(10),
             redial: RedialPolicy::default(),
+            manual_ack: false,
             profile: Profile::Extended,
         }
     }
@@ -123,12 +128,12 @@ pub struct ListenerConfig {
     pub conduit: StableConfig,
     /// How many sessions there may be at a time; further ones are refused. Default 10 000.
     pub sessions_max: usize,
-    /// How many new sessions may wait for [`accept`](crate::StableListener::accept); further ones
-    /// are refused. Default 128.
-    pub backlog_max: usize,
     /// How many handshakes may be under way at a time; a further one takes the place of the oldest.
     /// Default 1024.
     pub pending_handshakes_max: usize,
+    /// How many peers are accepted in a second; further ones are accepted in their turn. Default
+    /// 10 000.
+    pub handshakes_per_second_max: NonZeroU32,
 }
 
 impl Default for ListenerConfig {
@@ -136,8 +141,8 @@ impl Default for ListenerConfig {
         Self {
             conduit: StableConfig::default(),
             sessions_max: 10_000,
-            backlog_max: 128,
             pending_handshakes_max: 1024,
+            handshakes_per_second_max: AcceptorConfig::default().handshakes_per_second_max,
         }
     }
 }
@@ -216,7 +221,7 @@ impl StableConfig {
             outage_max: self.outage_max,
             unproved_max: self.outage_max.min(2 * self.handshake_deadline),
             linger: self.linger,
-            manual_ack: false,
+            manual_ack: self.manual_ack,
         }
     }
 }
@@ -229,6 +234,7 @@ impl ListenerConfig {
         AcceptorConfig {
             handshake_deadline: self.conduit.handshake_deadline,
             pending_handshakes_max: self.pending_handshakes_max,
+            handshakes_per_second_max: self.handshakes_per_second_max,
         }
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep, timeout};
 
 use crate::link::{Link, LinkRx, LinkTx, Peer};
-use crate::protocol::{ClientHello, ResumeKey, Role, ServerHello};
+use crate::protocol::{ClientHello, HELLO_LEN, ResumeKey, Role, ServerHello};
 use crate::source::{Attachment, LinkSource};
 use crate::stable::backoff::Backoff;
 use crate::stable::config::StableConfig;
@@ -48,6 +48,8 @@ pub(super) struct Dialer<S: LinkSource> {
     role: Role,
     config: Arc<StableConfig>,
     backoff: Backoff,
+    /// The peer has asked not to be called before this.
+    not_before: Option<Instant>,
 }
 
 enum State<S: LinkSource> {
@@ -61,7 +63,13 @@ enum State<S: LinkSource> {
 impl<S: LinkSource> Dialer<S> {
     pub(super) fn new(source: S, config: Arc<StableConfig>) -> Self {
         let role = source.role();
-        Self { state: State::Resting(source), role, config, backoff: Backoff::default() }
+        Self {
+            state: State::Resting(source),
+            role,
+            config,
+            backoff: Backoff::default(),
+            not_before: None,
+        }
     }
 
     /// Goes on with the current attempt, or waits for or begins the next one. Pending, too, when
@@ -94,11 +102,17 @@ impl<S: LinkSource> Dialer<S> {
     /// Makes the next attempt at once.
     pub(super) fn hurry(&mut self) {
         self.backoff = Backoff::default();
+        self.not_before = None;
         if matches!(self.state, State::Waiting(..))
             && let State::Waiting(source, _) = self.take_state()
         {
             self.state = State::Resting(source);
         }
+    }
+
+    /// Makes no attempt before `at`.
+    pub(super) fn postpone(&mut self, at: Instant) {
+        self.not_before = Some(at);
     }
 
     /// The outage is over: the next attempt is the first of another one.
@@ -131,7 +145,8 @@ impl<S: LinkSource> Dialer<S> {
             Role::Initiator => self.backoff.delay(&self.config.redial, random()),
             Role::Acceptor => std::time::Duration::ZERO,
         };
-        self.state = State::Waiting(source, Box::pin(tokio::time::sleep(delay)));
+        let at = (Instant::now() + delay).max(self.not_before.unwrap_or_else(Instant::now));
+        self.state = State::Waiting(source, Box::pin(tokio::time::sleep_until(at)));
     }
 
     fn begin(&mut self, source: S, hello: ClientHello) {
@@ -177,6 +192,7 @@ async fn shake_hands<L: Link>(link: L, hello: ClientHello) -> io::Result<NewLink
     let (mut tx, mut rx) = link.split();
     tx.send(&[], Bytes::copy_from_slice(&hello.encode())).await?;
     tx.flush().await?;
+    rx.limit_payloads(Some(HELLO_LEN));
     let Some(payload) = rx.recv().await? else {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
@@ -185,6 +201,7 @@ async fn shake_hands<L: Link>(link: L, hello: ClientHello) -> io::Result<NewLink
     };
     let answer = ServerHello::decode(&payload)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    rx.limit_payloads(None);
     Ok(NewLink { tx, rx, peer, hello: PeerHello::Server(answer) })
 }
 

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
+use crate::handover::Migration;
 use crate::link::{Link, LinkTx};
 use crate::protocol::{
     ClientHello, CloseReason, DropCause, Ending, Event, LossReason, Profile, RejectReason, Role,
@@ -26,6 +27,7 @@ use crate::stable::config::StableConfig;
 use crate::stable::dial::{AttemptError, Dialer, NewLink, PeerHello};
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
+use crate::stable::offers::Offers;
 use crate::stable::registrar::{Registrar, Ruling};
 use crate::stable::shared::Shared;
 use crate::stable::status::{Status, SuspendCause};
@@ -53,6 +55,10 @@ pub(super) struct Driver<S: LinkSource> {
     /// What the status says of the next attempt.
     retry_at: Option<tokio::time::Instant>,
     abandoned: bool,
+    /// Items that wait to be written at once or given back, oldest first.
+    offers: Offers,
+    /// Those who want a new link in place of one that works.
+    migrations: Vec<Migration>,
     timer: Pin<Box<Sleep>>,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
@@ -81,6 +87,8 @@ impl<S: LinkSource> Driver<S> {
             closed_by_peer: None,
             retry_at: None,
             abandoned: false,
+            offers: Offers::default(),
+            migrations: Vec::new(),
             payloads: Vec::new(),
             items: VecDeque::new(),
         }
@@ -118,6 +126,18 @@ impl<S: LinkSource> Driver<S> {
             self.dialer.hurry();
         }
         self.session.set_ack_wanted(requests.ack_wanted);
+        if let Some(count) = requests.acknowledged {
+            self.session.acknowledge(now, count);
+        }
+        if let Some(retry_after) = requests.going_away {
+            self.session.go_away(retry_after);
+        }
+        self.offers.extend(requests.offers);
+        self.migrations.extend(requests.migrations);
+        if self.role == Role::Acceptor && !self.migrations.is_empty() {
+            let error = std::io::ErrorKind::Unsupported.into();
+            self.migrated(Some(&error));
+        }
         if let Some(reason) = requests.close {
             self.session.close(now, reason);
         }
@@ -133,7 +153,8 @@ impl<S: LinkSource> Driver<S> {
 
     /// Makes a link where one is missing, and lets an acceptor's peer come back at any time.
     fn poll_dialer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if self.session.is_ended() || (self.role == Role::Initiator && self.link.is_some()) {
+        let wanted = self.role == Role::Acceptor || self.link.is_none() || self.is_migrating();
+        if self.session.is_ended() || !wanted {
             return false;
         }
         let session = &self.session;
@@ -159,6 +180,22 @@ impl<S: LinkSource> Driver<S> {
                     true
                 }
                 _ => false,
+            });
+        }
+    }
+
+    /// Whether somebody still waits for a new link in place of one that works.
+    fn is_migrating(&mut self) -> bool {
+        self.migrations.retain(|migration| !migration.is_closed());
+        !self.migrations.is_empty()
+    }
+
+    fn migrated(&mut self, error: Option<&std::io::Error>) {
+        for migration in self.migrations.drain(..) {
+            // An error means that nobody waits any more.
+            let _ = migration.send(match error {
+                None => Ok(()),
+                Some(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
             });
         }
     }
@@ -193,6 +230,8 @@ impl<S: LinkSource> Driver<S> {
                 debug!(peer = %new.peer, error, "handshake failed");
                 if let PeerHello::Client(..) = new.hello {
                     reject(new, RejectReason::UnknownKey);
+                } else if self.link.is_some() {
+                    self.migrated(Some(&std::io::Error::other(error)));
                 } else if !self.session.is_ended() {
                     self.suspended(now, SuspendCause::AttemptFailed(error.into()));
                 }
@@ -200,7 +239,8 @@ impl<S: LinkSource> Driver<S> {
             }
         };
         info!(peer = %new.peer, generation = generation.get(), "link up");
-        let status = Status::Connected { generation: generation.get(), peer: new.peer };
+        let status =
+            Status::Connected { generation: generation.get(), peer: new.peer, going_away: None };
         let mut link = LiveLink::new(now, generation, new.tx, new.rx);
         if let Some(answer) = answer {
             link.send_first(Bytes::copy_from_slice(&answer.encode()));
@@ -209,6 +249,7 @@ impl<S: LinkSource> Driver<S> {
             replaced.close_in_background();
         }
         self.shared.status.send_replace(status);
+        self.migrated(None);
         // A base-profile peer may never say anything; an extended one proves itself by its settings.
         if self.role == Role::Initiator || self.session.profile() == Some(Profile::Base) {
             self.report_opened(Ok(()));
@@ -217,6 +258,10 @@ impl<S: LinkSource> Driver<S> {
 
     fn attempt_failed(&mut self, now: Instant, AttemptError { error, fatal }: AttemptError) {
         debug!(%error, fatal, attempts = self.dialer.attempts(), "no link");
+        if self.link.is_some() {
+            self.dialer.settle();
+            self.migrated(Some(&error));
+        }
         if fatal && self.opened.is_some() {
             self.session.abort(LossReason::Source(error.to_string()));
             self.report_opened(Err(ConnectError::Fatal(error)));
@@ -281,6 +326,9 @@ impl<S: LinkSource> Driver<S> {
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(link) = &mut self.link else { return false };
         link.poll_write(cx, now);
+        if link.is_idle() {
+            self.offers.accept(now, &mut self.session, &self.shared.outbox);
+        }
         let session = &mut self.session;
         let filled = link.fill(now, || session.poll_transmit(now));
         if filled {
@@ -290,6 +338,7 @@ impl<S: LinkSource> Driver<S> {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.offers.expire(now);
         self.session.handle_timeout(now);
         let stalled_at = self.link.as_ref().and_then(LiveLink::writing_since);
         if stalled_at.is_some_and(|since| since + self.config.peer_dead_after <= now) {
@@ -316,7 +365,19 @@ impl<S: LinkSource> Driver<S> {
                     }
                 }
                 Event::GoingAway { retry_after } => {
-                    debug!(?retry_after, "the peer is going away");
+                    info!(?retry_after, "the peer is going away");
+                    let retry_at = tokio::time::Instant::from_std(now)
+                        .checked_add(retry_after.min(self.config.outage_max));
+                    if let Some(retry_at) = retry_at {
+                        self.dialer.postpone(retry_at);
+                    }
+                    self.shared.status.send_if_modified(|status| match status {
+                        Status::Connected { going_away, .. } => {
+                            *going_away = Some(retry_after);
+                            true
+                        }
+                        _ => false,
+                    });
                 }
                 Event::PeerClosed(reason) => {
                     debug!(code = reason.code(), "the peer closed");
@@ -436,7 +497,7 @@ impl<S: LinkSource> Driver<S> {
     fn next_timeout(&self) -> Option<Instant> {
         let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
         let stalled = stalled.map(|since| since + self.config.peer_dead_after);
-        self.session.poll_timeout().into_iter().chain(stalled).min()
+        [self.session.poll_timeout(), stalled, self.offers.next_at()].into_iter().flatten().min()
     }
 
     /// Whether the timer has fired; otherwise it wakes the driver when the next time-out is due.

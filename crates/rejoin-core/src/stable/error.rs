@@ -76,6 +76,9 @@ pub enum SendError {
     /// There is no room for it now. Only what does not wait gives this error.
     #[error("there is no room for the message now")]
     Full,
+    /// The message could not be written within its maximum age.
+    #[error("the message expired before it could be written")]
+    Expired,
     /// The conduit was closed, by this side or by the peer.
     #[error("the conduit is closed")]
     Closed,

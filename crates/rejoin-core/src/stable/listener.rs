@@ -4,23 +4,28 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{Instrument, debug, warn};
 
 use crate::acceptor::{AcceptorSource, AcceptorStats, AcceptorStatsHandle};
 use crate::conduit::MsgFamily;
-use crate::link::{Link, SplitLink};
-use crate::protocol::{Admission, ClientHello, RejectReason, Role, SessionId, Sessions};
+use crate::link::{Link, Peer, SplitLink};
+use crate::protocol::{
+    Admission, ClientHello, CloseReason, Profile, RejectReason, Role, SessionId,
+};
 use crate::random;
 use crate::source::{Attachment, LinkListener, LinkSource, is_fatal_kind};
 use crate::stable::conduit::StableConduit;
 use crate::stable::config::{ConfigError, ListenerConfig};
 use crate::stable::driver::{Driver, refuse};
-use crate::stable::registrar::{Registrar, Table, lock};
+use crate::stable::registrar::{Registrar, Table};
 use crate::stable::shared::Shared;
+use crate::stable::status::Stats;
 
 /// How many links may wait for a session's driver; the driver takes them as they come.
 const LINKS_WAITING: usize = 4;
@@ -31,9 +36,49 @@ const LINKS_WAITING: usize = 4;
 /// the listener is dropped, that task stops: the sessions go on with the links that they have.
 pub struct StableListener<F: MsgFamily> {
     accepted: mpsc::Receiver<StableConduit<F>>,
-    table: Table,
+    table: Arc<Table>,
     handshakes: AcceptorStatsHandle,
+    commands: mpsc::Sender<Command>,
     router: JoinHandle<()>,
+}
+
+/// A peer that asks to be let in, before anything is decided.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Candidate<'a> {
+    /// What the transport knows of it.
+    pub peer: &'a Peer,
+    /// Whether it comes back to a session that there is, instead of opening a new one.
+    pub resumes: bool,
+    /// The profile that it asks for.
+    pub profile: Profile,
+}
+
+/// Decides whether a peer is let in.
+type Admit = Box<dyn FnMut(&Candidate<'_>) -> Result<(), RejectReason> + Send>;
+
+/// What became of the sessions of a listener that was drained.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Drained {
+    /// The sessions that did not end before the deadline, and are closed now.
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// A session that did not end in time.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// The peer that opened it.
+    pub peer: Peer,
+    /// Its figures at the deadline.
+    pub stats: Stats,
+}
+
+/// What a listener wants of its router.
+enum Command {
+    GoAway { retry_after: Duration },
+    CloseAll { reason: CloseReason, closed: oneshot::Sender<Vec<Unfinished>> },
 }
 
 impl<F: MsgFamily> StableListener<F> {
@@ -60,6 +105,24 @@ impl<F: MsgFamily> StableListener<F> {
         listener: impl LinkListener,
         config: ListenerConfig,
     ) -> Result<Self, ConfigError> {
+        Self::with_admission(listener, config, |_| Ok(()))
+    }
+
+    /// As [`with_config`](Self::with_config), and asks `admit` of each peer whether to let it in.
+    ///
+    /// It is asked after the peer's hello and before anything else happens, also when a peer comes
+    /// back to its session. What it refuses costs the link and nothing else. It must not block. A
+    /// session that was opened under an [identity](Peer::identity) is in any case resumed under the
+    /// same one only.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_config`](Self::with_config).
+    pub fn with_admission(
+        listener: impl LinkListener,
+        config: ListenerConfig,
+        admit: impl FnMut(&Candidate<'_>) -> Result<(), RejectReason> + Send + 'static,
+    ) -> Result<Self, ConfigError> {
         config.conduit.validate()?;
         for (setting, value) in [
             ("sessions_max", config.sessions_max),
@@ -71,15 +134,24 @@ impl<F: MsgFamily> StableListener<F> {
         }
         let source = AcceptorSource::new(listener, config.acceptor());
         let handshakes = source.stats_handle();
-        let table = Arc::new(Mutex::new(Sessions::new(config.sessions_max)));
+        let table = Table::new(config.sessions_max);
         // Room for every session that can be open; one that has ended since needs no place.
         let (offer, accepted) = mpsc::channel(config.sessions_max);
-        let router =
-            Router { source, table: Arc::clone(&table), routes: HashMap::new(), offer, config };
+        let (commands, orders) = mpsc::channel(4);
+        let router = Router {
+            source,
+            table: Arc::clone(&table),
+            routes: HashMap::new(),
+            offer,
+            orders,
+            admit: Box::new(admit),
+            config,
+        };
         Ok(Self {
             accepted,
             table,
             handshakes,
+            commands,
             router: tokio::spawn(router.run().in_current_span()),
         })
     }
@@ -103,10 +175,36 @@ impl<F: MsgFamily> StableListener<F> {
         }
     }
 
+    /// Ends in good order: takes no new session, tells all peers that this side ends soon and when
+    /// to try again, and waits until the sessions have ended or `limit` has passed. Then the rest is
+    /// closed, too.
+    ///
+    /// Links of peers that come back to their sessions are still taken meanwhile. It is up to the
+    /// application to end its conduits. Sessions that were opened and not accepted are closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future is dropping the listener: nothing is accepted or closed any more, and
+    /// the sessions go on with the links that they have.
+    pub async fn drain(mut self, retry_after: Duration, limit: Duration) -> Drained {
+        self.table.lock().refuse_new(RejectReason::GoingAway);
+        self.accepted.close();
+        while self.accepted.try_recv().is_ok() {}
+        // The router runs for as long as there is something to drain, or has failed for good.
+        let _ = self.commands.send(Command::GoAway { retry_after }).await;
+        if tokio::time::timeout(limit, self.table.emptied()).await.is_ok() {
+            return Drained { unfinished: Vec::new() };
+        }
+        let (closed, unfinished) = oneshot::channel();
+        let reason = CloseReason::new(0, "the listener has ended");
+        let _ = self.commands.send(Command::CloseAll { reason, closed }).await;
+        Drained { unfinished: unfinished.await.unwrap_or_default() }
+    }
+
     /// How many sessions there are, with or without a link.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        lock(&self.table).len()
+        self.table.lock().len()
     }
 
     /// What became of the links that were accepted, up to their hello.
@@ -134,34 +232,73 @@ impl<F: MsgFamily> fmt::Debug for StableListener<F> {
 type AcceptedLink<L> =
     SplitLink<<<L as LinkListener>::Link as Link>::Tx, <<L as LinkListener>::Link as Link>::Rx>;
 
+/// The way to one session.
+struct Route<L> {
+    links: mpsc::Sender<Attachment<L>>,
+    /// The peer that opened the session.
+    peer: Peer,
+    /// Gone when the session and all its handles are.
+    session: Weak<Shared>,
+}
+
 /// Takes links as their hellos arrive, and gives each to its session.
 struct Router<F: MsgFamily, L: LinkListener> {
     source: AcceptorSource<L>,
-    table: Table,
-    routes: HashMap<SessionId, mpsc::Sender<Attachment<AcceptedLink<L>>>>,
+    table: Arc<Table>,
+    routes: HashMap<SessionId, Route<AcceptedLink<L>>>,
     offer: mpsc::Sender<StableConduit<F>>,
+    orders: mpsc::Receiver<Command>,
+    admit: Admit,
     config: ListenerConfig,
 }
 
 impl<F: MsgFamily, L: LinkListener> Router<F, L> {
     async fn run(mut self) {
         loop {
-            match self.source.next_link().await {
-                Ok(attachment) => self.route(attachment),
-                Err(error) if is_fatal_kind(&error) => {
-                    warn!(%error, "the link listener has failed for good");
-                    return;
-                }
-                Err(error) => debug!(%error, "no link accepted"),
+            tokio::select! {
+                biased;
+                order = self.orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => return,
+                },
+                accepted = self.source.next_link() => match accepted {
+                    Ok(attachment) => self.route(attachment),
+                    Err(error) if is_fatal_kind(&error) => {
+                        warn!(%error, "the link listener has failed for good");
+                        return;
+                    }
+                    Err(error) => debug!(%error, "no link accepted"),
+                },
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Command) {
+        let sessions = self.routes.values().filter(|route| !route.links.is_closed());
+        let sessions = sessions.filter_map(|route| Some((route, route.session.upgrade()?)));
+        match order {
+            Command::GoAway { retry_after } => {
+                sessions.for_each(|(_, session)| session.outbox.go_away(retry_after));
+            }
+            Command::CloseAll { reason, closed } => {
+                let unfinished = sessions.map(|(route, session)| {
+                    session.outbox.close(reason.clone());
+                    Unfinished { peer: route.peer.clone(), stats: session.stats() }
+                });
+                // An error means that nobody wants to know any more.
+                let _ = closed.send(unfinished.collect());
             }
         }
     }
 
     fn route(&mut self, mut attachment: Attachment<AcceptedLink<L>>) {
         let Some(hello) = attachment.client_hello.clone() else { return };
+        if let Err(reason) = self.let_in(&attachment, &hello) {
+            return reject(attachment, &hello, reason);
+        }
         let key = random::key();
         attachment.key = Some(key);
-        let admission = lock(&self.table).admit(&hello, key);
+        let admission = self.table.lock().admit(&hello, key);
         match admission {
             Admission::New(id) => self.open(id, attachment),
             Admission::Resume(id) => self.resume(id, &hello, attachment),
@@ -169,16 +306,36 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         }
     }
 
+    /// Asks the application, and checks that a session stays with the peer that opened it.
+    fn let_in(
+        &mut self,
+        attachment: &Attachment<AcceptedLink<L>>,
+        hello: &ClientHello,
+    ) -> Result<(), RejectReason> {
+        let session = self.table.lock().find(hello);
+        let peer = attachment.link.peer();
+        let resumes = session.is_some();
+        (self.admit)(&Candidate { peer: &peer, resumes, profile: hello.profile() })?;
+        match session.and_then(|id| self.routes.get(&id)) {
+            Some(route) if route.peer.identity() != peer.identity() => {
+                warn!(%peer, "a peer of another identity has the key of a session");
+                Err(RejectReason::Forbidden)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn open(&mut self, id: SessionId, attachment: Attachment<AcceptedLink<L>>) {
         // Sessions end by themselves; their routes are swept when they outnumber the living.
-        if self.routes.len() > 2 * lock(&self.table).len() {
-            self.routes.retain(|_, route| !route.is_closed());
+        if self.routes.len() > 2 * self.table.lock().len() {
+            self.routes.retain(|_, route| !route.links.is_closed());
         }
-        let (route, links) = mpsc::channel(LINKS_WAITING);
-        route.try_send(attachment).expect("an empty channel has room");
-        self.routes.insert(id, route);
         let config = Arc::new(self.config.conduit.clone());
         let shared = Shared::new(&config);
+        let peer = attachment.link.peer();
+        let (links, waiting) = mpsc::channel(LINKS_WAITING);
+        links.try_send(attachment).expect("an empty channel has room");
+        self.routes.insert(id, Route { links, peer, session: Arc::downgrade(&shared) });
         let conduit = StableConduit::new(Arc::clone(&shared));
         let offer = self.offer.clone();
         let opened = Box::new(move |result: Result<(), _>| {
@@ -190,7 +347,8 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         });
         let registrar = Registrar::registered(Arc::clone(&self.table), id);
         let span = tracing::info_span!("session", role = ?Role::Acceptor, id = id.get());
-        let driver = Driver::new(Routed { links }, config, shared, registrar, opened);
+        let source = Routed { links: waiting };
+        let driver = Driver::new(source, config, shared, registrar, opened);
         tokio::spawn(driver.instrument(span));
     }
 
@@ -200,20 +358,16 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         hello: &ClientHello,
         attachment: Attachment<AcceptedLink<L>>,
     ) {
-        let refused = match self.routes.get(&id) {
-            Some(route) => match route.try_send(attachment) {
+        let (attachment, reason) = match self.routes.get(&id) {
+            Some(route) => match route.links.try_send(attachment) {
                 Ok(()) => return,
                 // The driver is behind with links of this very session; the peer will try again.
-                Err(mpsc::error::TrySendError::Full(attachment)) => {
-                    (attachment, RejectReason::Full)
-                }
-                Err(mpsc::error::TrySendError::Closed(attachment)) => {
-                    (attachment, RejectReason::UnknownKey)
-                }
+                Err(TrySendError::Full(attachment)) => (attachment, RejectReason::Full),
+                Err(TrySendError::Closed(attachment)) => (attachment, RejectReason::UnknownKey),
             },
             None => (attachment, RejectReason::UnknownKey),
         };
-        reject(refused.0, hello, refused.1);
+        reject(attachment, hello, reason);
     }
 }
 

@@ -104,6 +104,11 @@ impl LiveLink {
         self.write_error.take()
     }
 
+    /// Whether the writer has written everything it was given.
+    pub(super) fn is_idle(&self) -> bool {
+        self.writer.as_ref().is_some_and(Writer::is_idle)
+    }
+
     /// Since when the writer has something to write and does not get on with it.
     pub(super) fn writing_since(&self) -> Option<Instant> {
         self.writer.as_ref().filter(|writer| !writer.is_idle()).map(|_| self.progress_at)

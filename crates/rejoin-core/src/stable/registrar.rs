@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::protocol::{
     Admission, ClientHello, LinkGeneration, RejectReason, ResumeKey, SessionId, Sessions,
 };
@@ -9,10 +11,42 @@ use crate::random;
 
 /// A table of sessions that a listener and its sessions' drivers share. Locked for the time of one
 /// look-up, never across I/O.
-pub(super) type Table = Arc<Mutex<Sessions>>;
+#[derive(Debug)]
+pub(super) struct Table {
+    sessions: Mutex<Sessions>,
+    /// Told how many sessions are left when one ends.
+    left: watch::Sender<usize>,
+}
 
-pub(super) fn lock(table: &Table) -> MutexGuard<'_, Sessions> {
-    table.lock().unwrap_or_else(PoisonError::into_inner)
+impl Table {
+    pub(super) fn new(sessions_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            sessions: Mutex::new(Sessions::new(sessions_max)),
+            left: watch::Sender::default(),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is no session.
+    pub(super) async fn emptied(&self) {
+        let mut left = self.left.subscribe();
+        while !self.lock().is_empty() {
+            if left.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn remove(&self, id: SessionId, closed: bool) {
+        let mut sessions = self.lock();
+        sessions.remove(id, closed);
+        let left = sessions.len();
+        drop(sessions);
+        self.left.send_replace(left);
+    }
 }
 
 /// What becomes of a link with a hello.
@@ -26,7 +60,7 @@ pub(super) enum Ruling {
 
 /// One session's entry in a table.
 pub(super) struct Registrar {
-    table: Table,
+    table: Arc<Table>,
     id: Option<SessionId>,
     /// The key that was given out last, and on which link.
     given: Option<(LinkGeneration, ResumeKey)>,
@@ -34,14 +68,14 @@ pub(super) struct Registrar {
 
 impl Registrar {
     /// For a session that a listener has entered in its table.
-    pub(super) fn registered(table: Table, id: SessionId) -> Self {
+    pub(super) fn registered(table: Arc<Table>, id: SessionId) -> Self {
         Self { table, id: Some(id), given: None }
     }
 
     /// For a session with a table of its own: that of an acceptor with one peer only, or of an
     /// initiator, which never asks.
     pub(super) fn alone() -> Self {
-        Self { table: Arc::new(Mutex::new(Sessions::new(1))), id: None, given: None }
+        Self { table: Table::new(1), id: None, given: None }
     }
 
     /// Decides on a link with `hello`, to which a listener may have assigned `key` already.
@@ -50,7 +84,7 @@ impl Registrar {
             return Ruling::Admit(key);
         }
         let key = random::key();
-        match lock(&self.table).admit(hello, key) {
+        match self.table.lock().admit(hello, key) {
             Admission::New(id) => {
                 self.id = Some(id);
                 Ruling::Admit(key)
@@ -72,14 +106,14 @@ impl Registrar {
         if let (Some(id), Some((given_on, key))) = (self.id, self.given)
             && given_on == link
         {
-            lock(&self.table).prove(id, key);
+            self.table.lock().prove(id, key);
         }
     }
 
     /// The session is over.
     pub(super) fn remove(&mut self, closed: bool) {
         if let Some(id) = self.id.take() {
-            lock(&self.table).remove(id, closed);
+            self.table.remove(id, closed);
         }
     }
 }

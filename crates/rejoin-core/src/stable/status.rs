@@ -24,6 +24,8 @@ pub enum Status {
         generation: u64,
         /// The peer, as the transport knows it.
         peer: Peer,
+        /// Present once the peer has said that it will end soon: when to try again.
+        going_away: Option<Duration>,
     },
     /// It has lost its link and waits for, or tries to make, another one.
     Suspended {

@@ -117,6 +117,7 @@ impl Session {
             settings_sent: false,
             pong: None,
             close_sent: false,
+            going_away_sent: false,
             wrote_at: now,
         });
         self.closing.reset_link();

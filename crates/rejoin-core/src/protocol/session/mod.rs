@@ -161,6 +161,7 @@ struct Attached {
     settings_sent: bool,
     pong: Option<u64>,
     close_sent: bool,
+    going_away_sent: bool,
     /// When the last item was written: how long a base peer has been silent about it.
     wrote_at: Instant,
 }
@@ -188,6 +189,7 @@ pub struct Session {
     generation: LinkGeneration,
     detached_at: Option<Instant>,
     closing: Closing,
+    going_away: Option<Duration>,
     ack_wanted: bool,
     /// Delay before a link to a base peer is cycled; doubled while that brings nothing.
     cycle_delay: Duration,
@@ -226,6 +228,7 @@ impl Session {
             generation: LinkGeneration::default(),
             detached_at: None,
             closing: Closing::default(),
+            going_away: None,
             ack_wanted: false,
             cycle_delay: config.ack_delay,
             round_trip: None,
@@ -250,6 +253,27 @@ impl Session {
     /// In manual mode: the application acknowledges every item before `count`.
     pub fn acknowledge(&mut self, now: Instant, count: u64) {
         self.receiver.acknowledge(now, count, &self.ack_policy());
+    }
+
+    /// Tells the peer, on this link and all later ones, that this side ends soon and when to try
+    /// again. A base-profile peer cannot be told.
+    pub fn go_away(&mut self, retry_after: Duration) {
+        self.going_away = Some(retry_after);
+        if let Some(attached) = &mut self.attached {
+            attached.going_away_sent = false;
+        }
+    }
+
+    /// How much of items, by [cost](super::item_cost), would be written at once if it were appended
+    /// now: none unless there is a link and everything appended before is written.
+    #[must_use]
+    pub fn writable(&self) -> u64 {
+        let idle = self.log.written() == self.log.appended() && !self.closing.is_closing();
+        if self.attached.is_some() && !self.ended && idle {
+            self.send_limit.saturating_sub(self.log.cost_written())
+        } else {
+            0
+        }
     }
 
     /// Whether somebody waits for an acknowledgement. Makes a difference with a base-profile peer

@@ -45,6 +45,11 @@ impl Session {
         if let Some(token) = attached.liveness.as_mut().and_then(|it| it.next_ping(now)) {
             return Some(Control::Ping(token));
         }
+        if let Some(retry_after) = self.going_away.filter(|_| !attached.going_away_sent) {
+            attached.going_away_sent = true;
+            let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+            return Some(Control::GoingAway { retry_after_ms });
+        }
         let confirm = self.closing.next_close_ack();
         confirm.then_some(Control::CloseAck)
     }
