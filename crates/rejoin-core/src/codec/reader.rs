@@ -202,6 +202,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Remembers where the first element of a collection begins.
+    #[cfg(feature = "serde")]
     pub(crate) fn first_element(&self) -> ElementEnd {
         ElementEnd(self.bytes.len())
     }

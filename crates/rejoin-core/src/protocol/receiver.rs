@@ -120,9 +120,9 @@ impl Receiver {
         }
     }
 
-    /// Asks for an acknowledgement at the next opportunity.
+    /// Asks for an acknowledgement at the next opportunity, if there is anything to tell.
     pub(super) fn want_ack(&mut self) {
-        self.ack_now = true;
+        self.ack_now |= self.has_news();
     }
 
     /// A new link: nothing was told on it yet.
@@ -131,15 +131,24 @@ impl Receiver {
         self.ack_now = true;
     }
 
+    /// The delay of an acknowledgement is over: from now on it waits for the link only, and for no
+    /// timer, which would fire again and again while the link takes nothing.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.has_news() && self.ack_at.is_some_and(|at| at <= now) {
+            self.ack_at = None;
+            self.ack_now = true;
+        }
+    }
+
     /// Whether an acknowledgement should go out alone by now.
     pub(super) fn ack_due(&self, now: Instant) -> bool {
-        let news = self.acked_told != Some(self.acknowledgeable);
-        (news && (self.ack_now || self.ack_at.is_some_and(|at| at <= now))) || self.window_due()
+        let due = self.ack_now || self.ack_at.is_some_and(|at| at <= now);
+        (self.has_news() && due) || self.window_due()
     }
 
     /// When an acknowledgement is due that is not due yet.
     pub(super) fn next_ack_at(&self) -> Option<Instant> {
-        if self.acked_told == Some(self.acknowledgeable) { None } else { self.ack_at }
+        self.ack_at.filter(|_| self.has_news() && !self.ack_now)
     }
 
     /// The acknowledgement for a data frame, which is thereby told.
@@ -165,9 +174,18 @@ impl Receiver {
         self.last_before(self.received)
     }
 
+    /// Whether the application, where it is its part, has acknowledged everything.
+    pub(super) fn is_all_acknowledgeable(&self) -> bool {
+        self.acknowledgeable == self.received
+    }
+
     /// The cost of what the application has yet to take.
     pub(super) fn cost_held(&self) -> u64 {
         self.cost_received - self.cost_consumed
+    }
+
+    fn has_news(&self) -> bool {
+        self.acked_told != Some(self.acknowledgeable)
     }
 
     fn limit(&self) -> u64 {

@@ -39,8 +39,8 @@ impl Session {
         match *hello {
             ServerHello::Rejected { reason, .. } => Err(self.rejected(reason)),
             ServerHello::Accepted { profile, key, last_received } => {
-                let offered =
-                    if profile == Profile::Extended { self.config.profile } else { profile };
+                let asked = self.profile.unwrap_or(self.config.profile);
+                let offered = if profile == Profile::Extended { asked } else { profile };
                 let link = self.attach(now, offered, last_received, payload_bytes_max)?;
                 self.key = Some(key);
                 Ok(link)
@@ -69,6 +69,10 @@ impl Session {
             return Err(HandshakeError::Refused(RejectReason::ProfileMismatch));
         }
         let last_received = match hello.opening() {
+            // The acceptor's table may not know yet that the answer to this hello was used.
+            Opening::Fresh { .. } if self.peer.is_some() => {
+                return Err(HandshakeError::Refused(RejectReason::Stale));
+            }
             Opening::Fresh { .. } => None,
             Opening::Resume(_) => hello.last_received(),
         };
@@ -94,10 +98,6 @@ impl Session {
         let received = self.peer_position(last_received)?;
         self.profile = Some(profile);
         self.log.rewind(received);
-        if profile == Profile::Base {
-            self.send_limit = u64::MAX;
-            self.acked(received);
-        }
         self.receiver.reset_link();
         if let Some(replaced) = self.link() {
             self.events.push_back(Event::DropLink { link: replaced, cause: DropCause::Replaced });
@@ -121,6 +121,10 @@ impl Session {
             wrote_at: now,
         });
         self.closing.reset_link();
+        if profile == Profile::Base {
+            self.send_limit = u64::MAX;
+            self.acked(received);
+        }
         Ok(self.generation)
     }
 
@@ -146,7 +150,9 @@ impl Session {
     }
 
     fn rejected(&mut self, reason: RejectReason) -> HandshakeError {
-        if reason == RejectReason::Closed && self.closing.both_closed() {
+        if self.ended {
+            // What was not acknowledged is the application's to take, whatever the peer says now.
+        } else if reason == RejectReason::Closed && self.closing.both_closed() {
             // The peer ended in good order, so it has everything; only its last word was lost.
             drop(self.log.take_unacknowledged());
             self.end(Ending::Closed);

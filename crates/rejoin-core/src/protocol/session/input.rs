@@ -28,11 +28,20 @@ impl Session {
             self.counters.inputs_stale += 1;
             return Ok(None);
         };
+        if self.ended {
+            return Ok(None);
+        }
         if let Some(liveness) = &mut attached.liveness {
             liveness.heard(now);
         }
         let profile = self.profile.unwrap_or(Profile::Base);
         let frame = Frame::decode(profile, payload)?;
+        let (Frame::Data { seq, .. } | Frame::Control { seq, .. }) = frame;
+        // Before anything else of the frame counts: where something was lost, nothing that came
+        // with it is to be trusted, least of all an acknowledgement, which can end the session.
+        if let Arrival::Gap(actual) = self.receiver.judge(seq) {
+            return Err(self.gap(actual));
+        }
         if !attached.peer_heard {
             let is_settings = matches!(frame, Frame::Control { control: Control::Settings(_), .. });
             if profile == Profile::Extended && !is_settings {
@@ -48,10 +57,7 @@ impl Session {
                 }
                 self.handle_item(now, seq, item)
             }
-            Frame::Control { seq, control } => {
-                if let Arrival::Gap(actual) = self.receiver.judge(seq) {
-                    return Err(self.gap(actual));
-                }
+            Frame::Control { control, .. } => {
                 self.handle_control(now, control);
                 Ok(None)
             }
@@ -80,6 +86,7 @@ impl Session {
         seq: PacketSeq,
         item: Bytes,
     ) -> Result<Option<Bytes>, ProtocolViolation> {
+        // The acknowledgement in the same frame may have ended the session.
         if self.ended {
             return Ok(None);
         }
@@ -145,8 +152,8 @@ impl Session {
                 if attached.is_some_and(|attached| attached.close_sent)
                     && self.closing.handle_close_ack()
                 {
-                    self.acked(self.log.appended());
                     self.events.push_back(Event::CloseConfirmed);
+                    self.acked(self.log.appended());
                 }
                 self.finish_if_closed();
             }

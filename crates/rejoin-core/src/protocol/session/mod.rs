@@ -191,7 +191,8 @@ pub struct Session {
     closing: Closing,
     going_away: Option<Duration>,
     ack_wanted: bool,
-    /// Delay before a link to a base peer is cycled; doubled while that brings nothing.
+    /// Delay before a link to a base peer is cycled; doubled while that brings nothing, up to the
+    /// time after which a silent peer of the extended profile would count as dead.
     cycle_delay: Duration,
     round_trip: Option<Duration>,
     ended: bool,
@@ -311,20 +312,17 @@ impl Session {
             return;
         }
         if self.closing.linger_until().is_some_and(|at| at <= now) {
-            self.end(if self.log.is_empty() {
-                Ending::Closed
-            } else {
-                Ending::Lost(LossReason::LingerExpired)
-            });
+            self.give_up(LossReason::LingerExpired);
             return;
         }
         if self.expires_at().is_some_and(|at| at <= now) {
-            self.end(Ending::Lost(match self.role {
+            self.give_up(match self.role {
                 Role::Initiator => LossReason::OutageLimit,
                 Role::Acceptor => LossReason::Expired,
-            }));
+            });
             return;
         }
+        self.receiver.handle_timeout(now);
         let cycle = self.cycle_at().is_some_and(|at| at <= now);
         let Some(attached) = &mut self.attached else { return };
         let link = attached.generation;
@@ -333,7 +331,8 @@ impl Session {
             self.events.push_back(Event::DropLink { link, cause: DropCause::PeerDead });
             self.detach(now);
         } else if cycle {
-            self.cycle_delay *= 2;
+            let delay_max = self.config.peer_dead_after.max(self.config.ack_delay);
+            self.cycle_delay = (self.cycle_delay * 2).min(delay_max);
             self.events.push_back(Event::DropLink { link, cause: DropCause::AckWanted });
             self.detach(now);
         }
@@ -485,6 +484,14 @@ impl Session {
         if done {
             self.end(Ending::Closed);
         }
+    }
+
+    /// The time for `reason` is up. That is no loss where only the peer's last word is missing:
+    /// both sides closed, everything of ours was acknowledged, and the peer's close says that
+    /// everything of its was received. Without the peer's close nobody can know the last of it.
+    fn give_up(&mut self, reason: LossReason) {
+        let complete = self.log.is_empty() && self.closing.both_closed();
+        self.end(if complete { Ending::Closed } else { Ending::Lost(reason) });
     }
 
     fn ack_policy(&self) -> AckPolicy {

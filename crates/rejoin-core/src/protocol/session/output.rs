@@ -50,7 +50,7 @@ impl Session {
             let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
             return Some(Control::GoingAway { retry_after_ms });
         }
-        let confirm = self.closing.next_close_ack();
+        let confirm = self.receiver.is_all_acknowledgeable() && self.closing.next_close_ack();
         confirm.then_some(Control::CloseAck)
     }
 
