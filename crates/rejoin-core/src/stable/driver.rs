@@ -280,12 +280,10 @@ impl<S: LinkSource> Driver<S> {
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(link) = &mut self.link else { return false };
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
-        if self.session.profile() == Some(Profile::Base)
-            && self.session.inbox_cost() >= self.shared.inbox_bytes_max
-        {
-            return false;
-        }
-        let ended = link.poll_read(cx, &mut self.payloads);
+        let held_back = self.session.profile() == Some(Profile::Base)
+            && self.session.inbox_cost() >= self.shared.inbox_bytes_max;
+        let ended =
+            if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
         let generation = link.generation();
         let busy = !self.payloads.is_empty() || ended.is_ready();
         if !busy && let Some(error) = link.take_write_error() {
@@ -325,16 +323,18 @@ impl<S: LinkSource> Driver<S> {
     /// Writes what the session has to say, as far as the link takes it.
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(link) = &mut self.link else { return false };
-        link.poll_write(cx, now);
+        // A failure is dealt with in the next turn, after what there is to read; nothing else would
+        // lead to that turn.
+        let mut busy = link.poll_write(cx, now);
         if link.is_idle() {
             self.offers.accept(now, &mut self.session, &self.shared.outbox);
         }
         let session = &mut self.session;
-        let filled = link.fill(now, || session.poll_transmit(now));
-        if filled {
-            link.poll_write(cx, now);
+        if link.fill(now, || session.poll_transmit(now)) {
+            busy = true;
+            let _failed = link.poll_write(cx, now);
         }
-        filled
+        busy
     }
 
     fn handle_timeout(&mut self, now: Instant) {

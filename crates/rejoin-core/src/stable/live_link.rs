@@ -83,19 +83,21 @@ impl LiveLink {
         filled
     }
 
-    /// Goes on writing.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) {
-        let Some(writer) = &mut self.writer else { return };
+    /// Goes on writing; gives whether the link has failed at that just now, see
+    /// [`take_write_error`](Self::take_write_error).
+    #[must_use]
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(writer) = &mut self.writer else { return false };
         let polled = writer.poll(cx);
         let progress = writer.progress();
         if progress != self.progress {
             self.progress = progress;
             self.progress_at = now;
         }
-        if let Poll::Ready(Err(error)) = polled {
-            self.writer = None;
-            self.write_error = Some(error);
-        }
+        let Poll::Ready(Err(error)) = polled else { return false };
+        self.writer = None;
+        self.write_error = Some(error);
+        true
     }
 
     /// Why nothing can be written any more, asked once. What has arrived can still be read: the
