@@ -52,6 +52,8 @@ pub(super) struct Driver<S: LinkSource> {
     /// When an initiator gives up making its first link.
     connect_by: Instant,
     closed_by_peer: Option<CloseReason>,
+    /// Why there will be no further link, where the source said so while there was one.
+    source_failed: Option<String>,
     /// What the status says of the next attempt.
     retry_at: Option<tokio::time::Instant>,
     abandoned: bool,
@@ -85,6 +87,7 @@ impl<S: LinkSource> Driver<S> {
             link: None,
             opened: Some(opened),
             closed_by_peer: None,
+            source_failed: None,
             retry_at: None,
             abandoned: false,
             offers: Offers::default(),
@@ -267,6 +270,8 @@ impl<S: LinkSource> Driver<S> {
             self.report_opened(Err(ConnectError::Fatal(error)));
         } else if fatal && self.link.is_none() {
             self.session.abort(LossReason::Source(error.to_string()));
+        } else if fatal {
+            self.source_failed = Some(error.to_string());
         } else if self.opened.is_some() && self.role == Role::Initiator && now >= self.connect_by {
             self.session.abort(LossReason::OutageLimit);
             let attempts = self.dialer.attempts();
@@ -423,6 +428,10 @@ impl<S: LinkSource> Driver<S> {
 
     fn suspended(&mut self, now: Instant, cause: SuspendCause) {
         info!(%cause, "link down");
+        if let Some(error) = self.source_failed.take() {
+            self.session.abort(LossReason::Source(error));
+            return;
+        }
         if self.opened.is_some() {
             if self.role == Role::Initiator && now >= self.connect_by {
                 self.session.abort(LossReason::OutageLimit);
