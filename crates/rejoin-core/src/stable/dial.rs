@@ -120,11 +120,6 @@ impl<S: LinkSource> Dialer<S> {
         self.backoff = Backoff::default();
     }
 
-    /// Whether there will never be another link.
-    pub(super) fn is_exhausted(&self) -> bool {
-        matches!(self.state, State::Exhausted)
-    }
-
     /// How many attempts were made in this outage.
     pub(super) fn attempts(&self) -> u32 {
         self.backoff.attempts()

@@ -420,9 +420,6 @@ impl<S: LinkSource> Driver<S> {
         if link.age(now) >= self.config.redial.backoff_max {
             self.dialer.settle();
         }
-        if self.dialer.is_exhausted() {
-            self.session.abort(LossReason::Source("it has no more links to give".into()));
-        }
         self.suspended(now, cause);
     }
 
