@@ -71,7 +71,7 @@ pub(crate) struct Requests {
     pub(crate) reconnect: bool,
     /// Nobody has a handle any more.
     pub(crate) abandoned: bool,
-    /// Somebody waits for an acknowledgement.
+    /// Somebody waits for an acknowledgement, or for room that a full log would not show.
     pub(crate) ack_wanted: bool,
     /// The application acknowledges that many received items.
     pub(crate) acknowledged: Option<u64>,
@@ -305,7 +305,7 @@ impl Outbox {
             close: state.close.take(),
             reconnect: std::mem::take(&mut state.reconnect),
             abandoned: state.handles == 0,
-            ack_wanted: state.ack_waiters > 0,
+            ack_wanted: state.ack_waiters > 0 || state.waits_for_acks(),
             acknowledged: state.acknowledged.take(),
             offers: std::mem::take(&mut state.offers),
             migrations: std::mem::take(&mut state.migrations),
@@ -468,6 +468,19 @@ impl OutboxState {
         Ok(position)
     }
 
+    /// Whether somebody waits for room although the log is not full, because permits hold the rest.
+    fn waits_for_acks(&self) -> bool {
+        self.claims > 0 && !self.waiting.is_empty()
+    }
+
+    /// Lets the driver look again at what is wanted.
+    fn wake_driver(&mut self) {
+        self.news = true;
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
     fn wake_next(&mut self) {
         if (self.ended || self.has_room())
             && let Some(first) = self.waiting.first_entry()
@@ -530,7 +543,11 @@ impl Ticket<'_> {
             state.tickets += 1;
             state.tickets
         });
+        let waited = state.waits_for_acks();
         state.waiting.insert(number, cx.waker().clone());
+        if state.waits_for_acks() && !waited {
+            state.wake_driver();
+        }
         true
     }
 
@@ -545,7 +562,11 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         if self.number.is_some() {
             let mut state = self.outbox.lock();
+            let waited = state.waits_for_acks();
             self.leave(&mut state);
+            if waited && !state.waits_for_acks() {
+                state.wake_driver();
+            }
             // The wake-up may have been meant for this ticket.
             state.wake_next();
         }
