@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tracing::Instrument;
 use crate::codec::{Codec, DecodeError};
 use crate::conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
 use crate::handover::{Claim, Received, Refusal, Taker};
-use crate::protocol::{CloseReason, Position};
+use crate::protocol::{CloseReason, Position, item_cost};
 use crate::selfref::SelfRef;
 use crate::source::LinkSource;
 use crate::stable::config::StableConfig;
@@ -518,6 +519,7 @@ impl<F: MsgFamily> StableRx<F> {
                 _ => Ok(None),
             };
         };
+        shared.consumed.fetch_add(item_cost(bytes.len()), Ordering::Relaxed);
         match SelfRef::decode(bytes) {
             Ok(item) => Ok(Some(item)),
             Err((source, bytes)) => Err(RecvError::Decode { position, source, bytes }),

@@ -1,13 +1,14 @@
 //! What the handles of a conduit and its driver share.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::handover::{Inbox, Outbox};
-use crate::protocol::{LossReason, Position, Session};
+use crate::protocol::{ITEM_COST, LossReason, Position, Session};
 use crate::stable::config::StableConfig;
 use crate::stable::error::SessionLost;
 use crate::stable::status::{Stats, Status};
@@ -38,9 +39,12 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox,
     pub(super) receipts: watch::Sender<Receipts>,
     pub(super) status: watch::Sender<Status>,
+    /// All but `inbox_bytes`, which the application changes as well.
     pub(super) stats: Mutex<Stats>,
     pub(super) outcome: OnceLock<Outcome>,
     pub(super) inbox_bytes_max: u64,
+    /// The cost of all items that the application has taken. The driver hears of it in portions.
+    pub(super) consumed: AtomicU64,
 }
 
 impl Shared {
@@ -53,12 +57,16 @@ impl Shared {
             stats: Mutex::default(),
             outcome: OnceLock::new(),
             inbox_bytes_max: config.inbox_bytes_max as u64,
+            consumed: AtomicU64::new(0),
         })
     }
 
-    /// The figures as the driver published them last.
+    /// The figures as the driver published them last, less what was taken since.
     pub(super) fn stats(&self) -> Stats {
-        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+        let published = *self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let received = published.bytes_received + published.messages_received * ITEM_COST;
+        let inbox_bytes = received.saturating_sub(self.consumed.load(Ordering::Relaxed));
+        Stats { inbox_bytes, ..published }
     }
 
     /// Publishes the figures of `session`.
@@ -73,7 +81,7 @@ impl Shared {
             bytes_written: counters.bytes_written,
             bytes_received: counters.bytes_received,
             send_log_bytes: log.cost(),
-            inbox_bytes: session.inbox_cost(),
+            inbox_bytes: 0,
             resumes: counters.resumes,
             generation: session.generation().get(),
             round_trip: session.round_trip(),
