@@ -1,0 +1,146 @@
+//! One direction of the traffic: what one side sends and the other receives, and how far both are.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rejoin_tcp::{RecvError, SendError, StableRx, StableTx};
+use tokio::sync::{Notify, watch};
+
+use crate::checker::{Checker, Numbered, Tally};
+
+/// How far one direction is.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// How many messages the sender has begun to send.
+    pub(crate) begun: AtomicU64,
+    /// How many the conduit has accepted.
+    pub(crate) accepted: Counter,
+    /// How many were received.
+    pub(crate) received: Counter,
+    /// The message last begun has to wait for room in the send log.
+    pub(crate) waits_for_room: AtomicBool,
+    /// How many messages may be sent for now.
+    gate: watch::Sender<u64>,
+    /// Tells the messages of one direction from those of the other.
+    salt: u64,
+}
+
+impl Lane {
+    pub(crate) fn new(salt: u64) -> Self {
+        Self {
+            begun: AtomicU64::new(0),
+            accepted: Counter::default(),
+            received: Counter::default(),
+            waits_for_room: AtomicBool::new(false),
+            gate: watch::Sender::new(0),
+            salt,
+        }
+    }
+
+    /// Lets the sender go on up to `messages`, if it may not go further already.
+    pub(crate) fn open_to(&self, messages: u64) {
+        self.gate.send_if_modified(|open| {
+            let further = messages > *open;
+            *open = messages.max(*open);
+            further
+        });
+    }
+
+    /// Lets the sender go on by one more message.
+    pub(crate) fn open_by_one(&self) {
+        self.gate.send_modify(|open| *open += 1);
+    }
+
+    /// Sends all messages, as the gate allows, and waits until the peer has them.
+    pub(crate) async fn send(
+        &self,
+        tx: &StableTx<Numbered>,
+        messages: u64,
+        size: u32,
+    ) -> Result<(), SendError> {
+        let mut gate = self.gate.subscribe();
+        let mut open = 0;
+        let mut message = Numbered::blank(size);
+        for number in 0..messages {
+            if number >= open {
+                // It cannot be closed: `self` holds the sender.
+                open = gate.wait_for(|open| *open > number).await.map_or(messages, |open| *open);
+            }
+            message.fill(self.salt, number);
+            self.begun.store(number + 1, Ordering::SeqCst);
+            match tx.try_send(&message) {
+                Err(SendError::Full) => {
+                    self.waits_for_room.store(true, Ordering::SeqCst);
+                    self.accepted.wake();
+                    tx.send(&message).await?;
+                    self.waits_for_room.store(false, Ordering::SeqCst);
+                }
+                sent => drop(sent?),
+            }
+            self.accepted.count();
+        }
+        tx.flush_acked().await.map_err(SendError::Lost)
+    }
+
+    /// Receives and checks everything up to the peer's close. Also gives the longest time between
+    /// two messages.
+    pub(crate) async fn receive(
+        &self,
+        mut rx: StableRx<Numbered>,
+        messages: u64,
+        size: u32,
+    ) -> Result<(Tally, Duration), RecvError> {
+        let mut checker = Checker::new(messages, size, self.salt);
+        let mut longest = Duration::ZERO;
+        let mut last = None;
+        while let Some(message) = rx.recv().await? {
+            checker.check(&message);
+            let now = Instant::now();
+            longest = longest.max(last.map_or(Duration::ZERO, |last| now - last));
+            last = Some(now);
+            self.received.count();
+        }
+        Ok((checker.finish(), longest))
+    }
+}
+
+/// A count that one task at a time can wait for.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    count: AtomicU64,
+    /// From which count on to wake the task that waits; nobody does most of the time.
+    awaited: AtomicU64,
+    reached: Notify,
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self { count: AtomicU64::new(0), awaited: AtomicU64::new(u64::MAX), reached: Notify::new() }
+    }
+}
+
+impl Counter {
+    pub(crate) fn get(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    fn count(&self) {
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        if count >= self.awaited.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        self.reached.notify_one();
+    }
+
+    /// Waits until the count is at least `count`, or `or_else` holds when the task is woken.
+    pub(crate) async fn wait_for(&self, count: u64, or_else: impl Fn() -> bool) {
+        self.awaited.store(count, Ordering::SeqCst);
+        while self.get() < count && !or_else() {
+            self.reached.notified().await;
+        }
+        self.awaited.store(u64::MAX, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,54 @@
+//! What a run shows while it lasts: a progress bar on a terminal, nothing anywhere else.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rejoin_tcp::Status;
+
+use crate::saboteur::Progress;
+
+/// Standard error, with a progress bar if it is a terminal.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    bar: ProgressBar,
+    verbose: bool,
+}
+
+impl Screen {
+    /// A bar for `messages` messages.
+    pub(crate) fn new(messages: u64, verbose: bool) -> Self {
+        let bar = ProgressBar::new(messages);
+        let style = ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len}\n{msg}")
+            .expect("the template is a template");
+        bar.set_style(style);
+        Self { bar, verbose }
+    }
+
+    /// Shows how far the run is.
+    pub(crate) fn show(&self, received: u64, progress: Progress, status: &Status) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let status = match status {
+            Status::Connecting { .. } => "connecting".to_owned(),
+            Status::Connected { generation, .. } => format!("connected by link {generation}"),
+            Status::Suspended { cause, attempts, .. } => {
+                format!("suspended, {attempts} attempts: {cause}")
+            }
+            Status::Lost(reason) => format!("lost: {reason}"),
+            _ => "closed".to_owned(),
+        };
+        self.bar.set_position(received);
+        self.bar.set_message(format!("{} cuts, {status}", progress.cuts));
+    }
+
+    /// Prints a line for those who want to know everything.
+    pub(crate) fn log(&self, line: &str) {
+        if self.verbose {
+            self.bar.suspend(|| eprintln!("{line}"));
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
