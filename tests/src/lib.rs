@@ -1,1 +1,1 @@
-//! Tests across crates.
+//! Tests that only make sense across crates, in `tests/`; there is nothing in here.
