@@ -1,8 +1,6 @@
 //! Two hundred strangers at once. Alone in its binary, because it measures the memory of the
 //! process.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 #[path = "support/intruder.rs"]
 mod intruder;
 
