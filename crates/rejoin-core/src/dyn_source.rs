@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -61,6 +62,31 @@ pub trait DynLinkSource: Send + 'static {
     ///
     /// - As [`LinkSource::role`].
     fn role_dyn(&self) -> Role;
+
+    /// How long the link given last is to be in use before this source is asked for a better one.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`LinkSource::better_after`].
+    fn better_after_dyn(&self) -> Option<Duration>;
+
+    /// Makes a link that is better than the one given last, while that one is in use.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`LinkSource::next_better_link`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`next_link_dyn`](Self::next_link_dyn).
+    async fn next_better_link_dyn(&mut self) -> io::Result<Attachment<BoxLink>>;
+
+    /// Is told that the handshake on the link given last failed with `error`, or was rejected.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`LinkSource::link_failed`].
+    fn link_failed_dyn(&mut self, error: &io::Error);
 }
 
 #[async_trait]
@@ -75,6 +101,18 @@ impl<S: LinkSource> DynLinkSource for S {
 
     fn role_dyn(&self) -> Role {
         self.role()
+    }
+
+    fn better_after_dyn(&self) -> Option<Duration> {
+        self.better_after()
+    }
+
+    async fn next_better_link_dyn(&mut self) -> io::Result<Attachment<BoxLink>> {
+        Ok(self.next_better_link().await?.map_link(box_link))
+    }
+
+    fn link_failed_dyn(&mut self, error: &io::Error) {
+        self.link_failed(error);
     }
 }
 
@@ -92,6 +130,18 @@ impl LinkSource for Box<dyn DynLinkSource> {
 
     fn role(&self) -> Role {
         (**self).role_dyn()
+    }
+
+    fn better_after(&self) -> Option<Duration> {
+        (**self).better_after_dyn()
+    }
+
+    async fn next_better_link(&mut self) -> io::Result<Attachment<BoxLink>> {
+        (**self).next_better_link_dyn().await
+    }
+
+    fn link_failed(&mut self, error: &io::Error) {
+        (**self).link_failed_dyn(error);
     }
 }
 

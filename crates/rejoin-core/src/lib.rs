@@ -5,6 +5,7 @@ mod bare;
 mod codec;
 mod conduit;
 mod dyn_source;
+mod failover;
 mod handover;
 mod link;
 mod memory;
@@ -27,6 +28,7 @@ pub use codec::{
 pub use codec::{Serde, SerdePostcard};
 pub use conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
 pub use dyn_source::{BoxLink, BoxLinkRx, BoxLinkTx, DynLinkSource};
+pub use failover::{EntryFailure, Failover, FailoverError, FailoverPolicy};
 pub use link::{Link, LinkRx, LinkTx, Peer, SplitLink};
 pub use memory::{
     MemoryConfig, MemoryConnector, MemoryLink, MemoryListener, MemoryNetwork, MemoryRx,

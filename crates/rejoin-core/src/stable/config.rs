@@ -160,6 +160,9 @@ pub enum ConfigError {
     /// Pings would come too late to tell a silent peer from a dead one.
     #[error("ping_interval must be less than peer_dead_after")]
     PingTooRare,
+    /// A [`Failover`](crate::Failover) was given a source of the acceptor's role.
+    #[error("a failover takes sources of the initiator's role only")]
+    AcceptorInFailover,
 }
 
 impl StableConfig {

@@ -18,13 +18,13 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::link::{Link, LinkTx};
 use crate::protocol::{
-    ClientHello, CloseReason, DropCause, Ending, Event, LossReason, Profile, RejectReason, Role,
+    ClientHello, CloseReason, DropCause, Ending, Event, HandshakeError, LossReason, Profile, RejectReason, Role,
     ServerHello, Session,
 };
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::config::StableConfig;
-use crate::stable::dial::{AttemptError, Dialer, NewLink, PeerHello};
+use crate::stable::dial::{AttemptError, Dialer, NewLink, PeerHello, Want};
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
@@ -61,6 +61,8 @@ pub(super) struct Driver<S: LinkSource> {
     offers: Offers,
     /// Those who want a new link in place of one that works.
     migrations: Vec<Migration>,
+    /// When to look for a better link than the one in use.
+    better_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
@@ -92,6 +94,7 @@ impl<S: LinkSource> Driver<S> {
             abandoned: false,
             offers: Offers::default(),
             migrations: Vec::new(),
+            better_at: None,
             payloads: Vec::new(),
             items: VecDeque::new(),
         }
@@ -156,12 +159,20 @@ impl<S: LinkSource> Driver<S> {
 
     /// Makes a link where one is missing, and lets an acceptor's peer come back at any time.
     fn poll_dialer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let wanted = self.role == Role::Acceptor || self.link.is_none() || self.is_migrating();
-        if self.session.is_ended() || !wanted {
+        if self.session.is_ended() {
             return false;
         }
+        let want = if self.role == Role::Acceptor || self.link.is_none() {
+            Want::Link
+        } else if self.is_migrating() {
+            Want::Replacement
+        } else if self.dialer.is_trying() {
+            Want::Nothing
+        } else {
+            return false;
+        };
         let session = &self.session;
-        let polled = self.dialer.poll(cx, || session.client_hello(), random::number);
+        let polled = self.dialer.poll(cx, want, || session.client_hello(), random::number);
         match polled {
             Poll::Ready(Ok(new)) => self.admit(now, new),
             Poll::Ready(Err(error)) => self.attempt_failed(now, error),
@@ -206,6 +217,10 @@ impl<S: LinkSource> Driver<S> {
     fn admit(&mut self, now: Instant, new: NewLink<S::Link>) {
         let payload_bytes_max = new.tx.payload_bytes_max();
         let admitted = match &new.hello {
+            // Whoever does not know the session is of no concern to it while its link works.
+            PeerHello::Server(ServerHello::Rejected { reason, .. }) if self.link.is_some() => {
+                Err(HandshakeError::Refused(*reason).to_string())
+            }
             PeerHello::Server(answer) => self
                 .session
                 .handle_server_hello(now, answer, payload_bytes_max)
@@ -234,6 +249,7 @@ impl<S: LinkSource> Driver<S> {
                 if let PeerHello::Client(..) = new.hello {
                     reject(new, RejectReason::UnknownKey);
                 } else if self.link.is_some() {
+                    self.schedule_better(now);
                     self.migrated(Some(&std::io::Error::other(error)));
                 } else if !self.session.is_ended() {
                     self.suspended(now, SuspendCause::AttemptFailed(error.into()));
@@ -252,6 +268,7 @@ impl<S: LinkSource> Driver<S> {
             replaced.close_in_background();
         }
         self.shared.status.send_replace(status);
+        self.schedule_better(now);
         self.migrated(None);
         // A base-profile peer may never say anything; an extended one proves itself by its settings.
         if self.role == Role::Initiator || self.session.profile() == Some(Profile::Base) {
@@ -259,8 +276,22 @@ impl<S: LinkSource> Driver<S> {
         }
     }
 
-    fn attempt_failed(&mut self, now: Instant, AttemptError { error, fatal }: AttemptError) {
-        debug!(%error, fatal, attempts = self.dialer.attempts(), "no link");
+    /// Looks for a better link once the one in use has worked for as long as its source says.
+    fn schedule_better(&mut self, now: Instant) {
+        self.better_at = self.dialer.better_after().and_then(|after| now.checked_add(after));
+    }
+
+    fn seek_better(&mut self, now: Instant) {
+        self.schedule_better(now);
+        self.dialer.seek_better(self.session.client_hello());
+    }
+
+    fn attempt_failed(&mut self, now: Instant, failed: AttemptError) {
+        let AttemptError { error, fatal, better } = failed;
+        debug!(%error, fatal, better, attempts = self.dialer.attempts(), "no link");
+        if better && self.link.is_some() {
+            return self.schedule_better(now);
+        }
         if self.link.is_some() {
             self.dialer.settle();
             self.migrated(Some(&error));
@@ -345,6 +376,9 @@ impl<S: LinkSource> Driver<S> {
     fn handle_timeout(&mut self, now: Instant) {
         self.offers.expire(now);
         self.session.handle_timeout(now);
+        if self.better_at.is_some_and(|at| at <= now) {
+            self.seek_better(now);
+        }
         let stalled_at = self.link.as_ref().and_then(LiveLink::writing_since);
         if stalled_at.is_some_and(|since| since + self.config.peer_dead_after <= now) {
             self.link_down(now, SuspendCause::WriteStalled);
@@ -403,6 +437,7 @@ impl<S: LinkSource> Driver<S> {
 
     fn drop_link(&mut self, now: Instant, cause: DropCause) {
         let Some(link) = self.link.take() else { return };
+        self.better_at = None;
         match cause {
             DropCause::PeerDead => self.suspended(now, SuspendCause::PeerSilent),
             DropCause::AckWanted => {
@@ -416,9 +451,17 @@ impl<S: LinkSource> Driver<S> {
 
     fn link_down(&mut self, now: Instant, cause: SuspendCause) {
         let Some(link) = self.link.take() else { return };
+        self.better_at = None;
         self.session.handle_link_down(now, link.generation());
         if link.age(now) >= self.config.redial.backoff_max {
             self.dialer.settle();
+        }
+        let closed = matches!(cause, SuspendCause::LinkClosed | SuspendCause::LinkFailed(_));
+        if closed && self.dialer.is_shaking_hands() {
+            // The peer lets go of this link when it moves over to the other one, and its answer
+            // there may come second. If none comes, that attempt fails, and soon.
+            debug!(generation = link.generation().get(), %cause, "link down while another comes up");
+            return;
         }
         self.suspended(now, cause);
     }
@@ -503,7 +546,10 @@ impl<S: LinkSource> Driver<S> {
     fn next_timeout(&self) -> Option<Instant> {
         let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
         let stalled = stalled.map(|since| since + self.config.peer_dead_after);
-        [self.session.poll_timeout(), stalled, self.offers.next_at()].into_iter().flatten().min()
+        [self.session.poll_timeout(), stalled, self.offers.next_at(), self.better_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether the timer has fired; otherwise it wakes the driver when the next time-out is due.
