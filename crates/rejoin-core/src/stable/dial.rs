@@ -175,9 +175,7 @@ impl<S: LinkSource> Dialer<S> {
     /// How long the link given last is to be in use before a better one is looked for.
     pub(super) fn better_after(&self) -> Option<Duration> {
         match &self.state {
-            State::Resting(source) | State::Waiting(source, _)
-                if self.role == Role::Initiator =>
-            {
+            State::Resting(source) | State::Waiting(source, _) if self.role == Role::Initiator => {
                 source.better_after()
             }
             _ => None,
@@ -296,7 +294,10 @@ async fn attempt<S: LinkSource>(
                 .unwrap_or_else(|_| Err(timed_out("no answer to the hello within the deadline")));
             match &shaken {
                 Err(error) => source.link_failed(error),
-                Ok(NewLink { hello: PeerHello::Server(ServerHello::Rejected { reason, .. }), .. }) => {
+                Ok(NewLink {
+                    hello: PeerHello::Server(ServerHello::Rejected { reason, .. }),
+                    ..
+                }) => {
                     source.link_failed(&io::Error::other(reason.to_string()));
                 }
                 Ok(_) => {}

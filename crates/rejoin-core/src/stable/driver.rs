@@ -18,8 +18,8 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::link::{Link, LinkTx};
 use crate::protocol::{
-    ClientHello, CloseReason, DropCause, Ending, Event, HandshakeError, LossReason, Profile, RejectReason, Role,
-    ServerHello, Session,
+    ClientHello, CloseReason, DropCause, Ending, Event, HandshakeError, LossReason, Profile,
+    RejectReason, Role, ServerHello, Session,
 };
 use crate::random;
 use crate::source::LinkSource;
@@ -318,8 +318,7 @@ impl<S: LinkSource> Driver<S> {
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let held_back = self.session.profile() == Some(Profile::Base)
             && self.session.inbox_cost() >= self.shared.inbox_bytes_max;
-        let ended =
-            if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
+        let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
         let generation = link.generation();
         let busy = !self.payloads.is_empty() || ended.is_ready();
         if !busy && let Some(error) = link.take_write_error() {

@@ -6,7 +6,7 @@ use crate::protocol::error::{HandshakeError, LossReason, RejectReason};
 use crate::protocol::hello::{ClientHello, Opening, Profile, ResumeKey, ServerHello};
 use crate::protocol::liveness::Liveness;
 use crate::protocol::seq::{PacketSeq, Position};
-use crate::protocol::session::{Attached, DropCause, Ending, Event, LinkGeneration, Session};
+use crate::protocol::session::{Attached, DropCause, Ending, Event, LinkGeneration, Role, Session};
 
 impl Session {
     /// The hello with which an initiator opens its next link.
@@ -95,7 +95,8 @@ impl Session {
         if self.profile.is_some_and(|settled| settled != profile) {
             return Err(self.lost(LossReason::ProfileChanged));
         }
-        let received = self.peer_position(last_received)?;
+        let hello_count = self.peer_position(last_received)?;
+        let received = hello_count.max(self.log.acked());
         self.profile = Some(profile);
         self.log.rewind(received);
         self.receiver.reset_link();
@@ -113,6 +114,7 @@ impl Session {
             liveness: (profile == Profile::Extended).then(|| {
                 Liveness::new(now, self.config.ping_interval, self.config.peer_dead_after)
             }),
+            hello_count,
             peer_heard: false,
             settings_sent: false,
             pong: None,
@@ -128,7 +130,11 @@ impl Session {
         Ok(self.generation)
     }
 
-    /// How many items the peer has, from the number in its hello.
+    /// How many items the peer had when it said hello, from the number in that.
+    ///
+    /// An initiator that moves to a new link goes on acknowledging on the old one, so that its hello
+    /// may be behind its acknowledgements. It cannot be behind the hello by which it came to the
+    /// last link that it has proved.
     fn peer_position(&mut self, last: Option<PacketSeq>) -> Result<u64, HandshakeError> {
         let log = &self.log;
         let near = Position::new(log.sent());
@@ -136,8 +142,12 @@ impl Session {
             Some(seq) => seq.expand(near).map(|position| position.next().get()),
             None => Some(self.log.first()),
         };
+        let earliest = match self.role {
+            Role::Initiator => log.acked(),
+            Role::Acceptor => self.hello_count_proved,
+        };
         match received {
-            Some(count) if (log.acked()..=log.sent()).contains(&count) => Ok(count),
+            Some(count) if (earliest..=log.sent()).contains(&count) => Ok(count),
             other => {
                 let reason = LossReason::PositionOutOfRange {
                     received: other.unwrap_or(0),

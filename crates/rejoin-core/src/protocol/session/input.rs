@@ -48,6 +48,7 @@ impl Session {
                 return Err(ProtocolViolation::SettingsMissing);
             }
             attached.peer_heard = true;
+            self.hello_count_proved = attached.hello_count;
             self.events.push_back(Event::KeyProved(link));
         }
         match frame {

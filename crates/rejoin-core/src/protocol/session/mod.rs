@@ -156,6 +156,8 @@ struct Attached {
     payload_bytes_max: usize,
     /// A base-profile peer cannot be pinged.
     liveness: Option<Liveness>,
+    /// How many items the peer had by its hello on this link.
+    hello_count: u64,
     /// Whether the peer has sent a frame on this link.
     peer_heard: bool,
     settings_sent: bool,
@@ -186,6 +188,8 @@ pub struct Session {
     /// The highest limit that the peer gave, by cost.
     send_limit: u64,
     attached: Option<Attached>,
+    /// How many items the peer had by its hello on the latest link that it has proved.
+    hello_count_proved: u64,
     generation: LinkGeneration,
     detached_at: Option<Instant>,
     closing: Closing,
@@ -226,6 +230,7 @@ impl Session {
             peer: None,
             send_limit: 0,
             attached: None,
+            hello_count_proved: first.get(),
             generation: LinkGeneration::default(),
             detached_at: None,
             closing: Closing::default(),
