@@ -266,3 +266,16 @@ async fn a_migration_that_is_given_up_while_it_dials_is_not_made() {
     tx.migrate().await.unwrap();
     assert_eq!(tx.stats().generation, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_migration_after_the_end_fails() {
+    let (listener, line, _) = two_lines();
+    let ((near, far), _listener) = connect(&line, StableListener::new(listener)).await;
+    let (tx, _rx) = near.split();
+    let (far_tx, _far_rx) = far.split();
+    let late = tx.clone();
+    tx.close().await.unwrap();
+    far_tx.close().await.unwrap();
+    late.status().wait_for(Status::is_final).await.unwrap();
+    assert_eq!(late.migrate().await.unwrap_err().kind(), io::ErrorKind::NotConnected);
+}

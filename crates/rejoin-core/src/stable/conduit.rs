@@ -373,8 +373,17 @@ impl<F: MsgFamily> StableTx<F> {
     ///
     /// Dropping the future gives the migration up, unless it has just happened.
     pub async fn migrate(&self) -> io::Result<()> {
+        let mut receipts = self.shared().receipts.subscribe();
         let wait = self.shared().outbox.migrate();
-        wait.await.unwrap_or_else(|_| Err(io::Error::other("the conduit has ended")))
+        let migrated = tokio::select! {
+            biased;
+            migrated = wait => migrated.ok(),
+            // Nobody answers what is asked after the end.
+            _ = receipts.wait_for(|it| it.ended) => None,
+        };
+        migrated.unwrap_or_else(|| {
+            Err(io::Error::new(io::ErrorKind::NotConnected, "the conduit has ended"))
+        })
     }
 
     fn shared(&self) -> &Arc<Shared> {
