@@ -9,12 +9,14 @@ mod failover;
 mod handover;
 mod link;
 mod memory;
+mod meter;
 mod pump;
 mod random;
 mod selfref;
 mod source;
 mod stable;
 
+pub mod observability;
 pub mod protocol;
 
 pub use acceptor::{AcceptorConfig, AcceptorSource, AcceptorStats, AcceptorStatsHandle};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -84,7 +84,9 @@ impl<F: MsgFamily> StableConduit<F> {
             // Nobody waits any more when the caller has given up.
             let _ = opened.send(result);
         });
-        let span = tracing::info_span!("session", role = ?source.role());
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let id = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let span = tracing::info_span!("session", role = ?source.role(), id);
         let driver = Driver::new(source, Arc::new(config), shared, Registrar::alone(), opened);
         tokio::spawn(driver.instrument(span));
         match wait.await {

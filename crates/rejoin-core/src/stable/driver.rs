@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::handover::Migration;
 use crate::link::{Link, LinkTx};
+use crate::meter::{HandshakeFailure, SessionMeter, handshake_failed};
 use crate::protocol::{
     ClientHello, CloseReason, DropCause, Ending, Event, HandshakeError, LossReason, Profile,
     RejectReason, Role, ServerHello, Session,
@@ -63,6 +64,7 @@ pub(super) struct Driver<S: LinkSource> {
     migrations: Vec<Migration>,
     /// When to look for a better link than the one in use.
     better_at: Option<Instant>,
+    meter: SessionMeter,
     timer: Pin<Box<Sleep>>,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
@@ -95,6 +97,7 @@ impl<S: LinkSource> Driver<S> {
             offers: Offers::default(),
             migrations: Vec::new(),
             better_at: None,
+            meter: SessionMeter::new(role),
             payloads: Vec::new(),
             items: VecDeque::new(),
         }
@@ -288,6 +291,7 @@ impl<S: LinkSource> Driver<S> {
 
     fn attempt_failed(&mut self, now: Instant, failed: AttemptError) {
         let AttemptError { error, fatal, better } = failed;
+        self.meter.attempt_failed();
         debug!(%error, fatal, better, attempts = self.dialer.attempts(), "no link");
         if better && self.link.is_some() {
             return self.schedule_better(now);
@@ -341,6 +345,7 @@ impl<S: LinkSource> Driver<S> {
             if let Some(source) = std::error::Error::source(&error) {
                 cause = format!("{cause}: {source}");
             }
+            self.meter.violation();
             warn!(generation = generation.get(), cause, "protocol violation");
             self.link_down(now, SuspendCause::Violation(cause.into()));
         } else if let Poll::Ready(result) = ended {
@@ -491,6 +496,9 @@ impl<S: LinkSource> Driver<S> {
 
     fn report_opened(&mut self, result: Result<(), ConnectError>) {
         if let Some(opened) = self.opened.take() {
+            if result.is_ok() {
+                self.meter.opened();
+            }
             opened(result);
         }
     }
@@ -511,6 +519,7 @@ impl<S: LinkSource> Driver<S> {
             self.shared.outbox.release(cost_acked, self.session.take_spare());
         }
         self.shared.publish_stats(&self.session);
+        self.meter.turn(|| self.shared.stats());
     }
 
     fn finish(&mut self, ending: Ending) {
@@ -526,6 +535,7 @@ impl<S: LinkSource> Driver<S> {
             Ending::Closed => None,
             Ending::Lost(reason) => Some(reason),
         };
+        self.meter.ended(lost.is_some());
         info!(lost = lost.as_ref().map(tracing::field::display), "session over");
         self.registrar.remove(lost.is_none());
         if let Some(link) = self.link.take() {
@@ -585,6 +595,7 @@ impl<S: LinkSource> Drop for Driver<S> {
     /// A driver that is dropped before its session is over was stopped with its runtime.
     fn drop(&mut self) {
         self.registrar.remove(false);
+        self.meter.ended(true);
         self.shared.end(Some(LossReason::Stopped), self.session.take_unacknowledged());
         self.shared.status.send_if_modified(|status| {
             let stopped = !status.is_final();
@@ -607,6 +618,7 @@ fn now() -> Instant {
 pub(super) fn reject<L: Link>(new: NewLink<L>, reason: RejectReason) {
     let PeerHello::Client(hello, _) = &new.hello else { return };
     debug!(peer = %new.peer, %reason, "handshake rejected");
+    handshake_failed(HandshakeFailure::Rejected);
     refuse(new.tx, hello, reason);
 }
 

@@ -15,6 +15,7 @@ use tracing::{Instrument, debug, warn};
 use crate::acceptor::{AcceptorSource, AcceptorStats, AcceptorStatsHandle};
 use crate::conduit::MsgFamily;
 use crate::link::{Link, Peer, SplitLink};
+use crate::meter::{HandshakeFailure, handshake_failed};
 use crate::protocol::{
     Admission, ClientHello, CloseReason, Profile, RejectReason, Role, SessionId,
 };
@@ -373,6 +374,7 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
 
 fn reject<L: Link>(attachment: Attachment<L>, hello: &ClientHello, reason: RejectReason) {
     debug!(peer = %attachment.link.peer(), %reason, "handshake rejected");
+    handshake_failed(HandshakeFailure::Rejected);
     let (tx, _) = attachment.link.split();
     refuse(tx, hello, reason);
 }
