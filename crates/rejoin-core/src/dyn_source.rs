@@ -252,7 +252,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     // Not everything, because the methods of the object traits are named as those they stand for.
-    use super::{Attachment, Bytes, DynLinkSource, Link, LinkRx, LinkSource, LinkTx, io};
+    use super::{Attachment, Bytes, Duration, DynLinkSource, Link, LinkRx, LinkSource, LinkTx, io};
     use crate::link::Peer;
 
     /// Gives one link to itself, then nothing more.
@@ -270,6 +270,18 @@ mod tests {
 
         fn is_fatal(&self, _: &io::Error) -> bool {
             true
+        }
+
+        fn better_after(&self) -> Option<Duration> {
+            self.link.is_none().then_some(Duration::from_secs(9))
+        }
+
+        async fn next_better_link(&mut self) -> io::Result<Attachment<Echo>> {
+            Err(io::Error::other("none better"))
+        }
+
+        fn link_failed(&mut self, _: &io::Error) {
+            self.link = Some(Echo { closed: Arc::default() });
         }
     }
 
@@ -341,6 +353,12 @@ mod tests {
         let Err(error) = source.next_link().await else { panic!("the source was used up") };
         assert_eq!(error.to_string(), "used up");
         assert!(source.is_fatal(&error), "the source's own judgement counts");
+
+        assert_eq!(source.better_after(), Some(Duration::from_secs(9)));
+        let Err(error) = source.next_better_link().await else { panic!("there is none") };
+        assert_eq!(error.to_string(), "none better");
+        source.link_failed(&error);
+        assert!(source.next_link().await.is_ok(), "the source was told");
     }
 
     #[tokio::test]

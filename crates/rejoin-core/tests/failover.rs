@@ -1,5 +1,6 @@
 //! Failover: which source is asked when, and how a session fares that moves between them. Under
 //! paused time.
+#![allow(clippy::unwrap_used)]
 
 mod line;
 
@@ -17,7 +18,7 @@ use rejoin_core::{
     Link, LinkSource, MemoryConfig, MemoryLink, MemoryNetwork, MemoryRx, MemoryTx, Peer, SplitLink,
     StableConduit, StableListener, Status, memory_link_pair, memory_listener,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// What a scripted source does when it is asked.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +46,7 @@ impl LinkSource for Scripted {
         let next = if self.script.len() > 1 { self.script.pop_front() } else { None };
         match next.unwrap_or(self.script[0]) {
             Does::Gives => {}
-            Does::GivesAfter(time) => tokio::time::sleep(time).await,
+            Does::GivesAfter(time) => sleep(time).await,
             Does::Fails => return Err(io::ErrorKind::ConnectionRefused.into()),
             Does::FailsForGood => return Err(io::ErrorKind::PermissionDenied.into()),
             Does::Hangs => std::future::pending().await,
@@ -135,7 +136,7 @@ async fn a_round_without_a_link_says_what_each_source_failed_with() {
     let error = source.next_link().await.unwrap_err();
     assert!(matches!(failures(&error)[2], EntryFailure::Resting { .. }));
     assert_eq!(script.asked(), ["second"], "the first is out for good, the third rests");
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_secs(60)).await;
     assert_eq!(given(source.next_link().await), "third");
     assert_eq!(script.asked(), ["second", "third"]);
 }
@@ -238,9 +239,9 @@ async fn a_session_moves_between_sources_under_traffic_and_back_without_a_pause(
     });
     let sender = tx.clone();
     let sending = tokio::spawn(async move {
-        for number in 0..30_000 {
+        for number in 0..16_000 {
             sender.send(&number).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            sleep(Duration::from_millis(1)).await;
         }
         sender.close().await.unwrap();
     });
@@ -256,14 +257,14 @@ async fn a_session_moves_between_sources_under_traffic_and_back_without_a_pause(
             }
             2000 => assert!(first.live_links() == 0 && second.live_links() == 1),
             // Tried in vain every 2 s until then.
-            12_000 => {
+            8000 => {
                 watched.mark_unchanged();
                 first.network().answer_dials();
             }
-            15_000 => assert!(first.live_links() == 1 && second.live_links() == 0),
+            11_000 => assert!(first.live_links() == 1 && second.live_links() == 0),
             _ => {}
         }
-        if next > 12_000 {
+        if next > 8000 {
             let due = epoch + Duration::from_millis(next);
             slowest_late = slowest_late.max(Instant::now().saturating_duration_since(due));
             let status = watched.borrow_and_update().clone();
@@ -272,7 +273,7 @@ async fn a_session_moves_between_sources_under_traffic_and_back_without_a_pause(
         next += 1;
     }
     sending.await.unwrap();
-    assert_eq!((next, echo.await.unwrap()), (30_000, 30_000));
+    assert_eq!((next, echo.await.unwrap()), (16_000, 16_000));
     assert_eq!(tx.stats().generation, 3, "attempts in vain leave no trace");
     // There and back, and one more round trip for what was under way when the link changed; the
     // pace of sending itself slips by the timer's grain.
@@ -293,7 +294,7 @@ async fn a_source_whose_links_lead_nowhere_is_passed_over_and_left_alone() {
     for number in 0..300 {
         tx.send(&number).await.unwrap();
         assert_eq!(far_rx.recv().await.unwrap().as_deref(), Some(&number));
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
     }
     assert!(!status.has_changed().unwrap(), "{:?}", *status.borrow());
     assert_eq!(tx.stats().generation, 1);
@@ -332,7 +333,7 @@ async fn a_link_that_dies_while_a_better_one_hangs_is_replaced_at_once() {
     let (tx, _rx) = StableConduit::<u64>::connect(source).await.unwrap().split();
     let (_far_tx, mut far_rx) = listener.accept().await.unwrap().split();
     // In the midst of the attempt to make a better link.
-    tokio::time::sleep(Duration::from_millis(31_000)).await;
+    sleep(Duration::from_millis(31_000)).await;
     connector.network().cut_links();
     let began = Instant::now();
     tx.send(&1).await.unwrap();

@@ -1,4 +1,5 @@
 //! `migrate()`: a new link in place of one that works, under paused time.
+#![allow(clippy::unwrap_used)]
 
 mod line;
 
@@ -12,7 +13,7 @@ use rejoin_core::{
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 type Ends = (StableConduit<u64>, StableConduit<u64>);
 
@@ -33,7 +34,7 @@ fn send_clock(
         while !*stop.borrow_and_update() {
             tx.send(&u64::try_from(epoch.elapsed().as_micros()).unwrap()).await.unwrap();
             sent += 1;
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            sleep(Duration::from_millis(1)).await;
         }
         tx.close().await.unwrap();
         sent
@@ -85,7 +86,7 @@ async fn a_migration_under_traffic_suspends_nothing_and_closes_the_old_link() {
     let sent = [send_clock(near_tx, epoch, stopped.clone()), send_clock(far_tx, epoch, stopped)];
     let received = [receive_clock(far_rx, epoch), receive_clock(near_rx, epoch)];
     for migrations in 1..=20 {
-        tokio::time::sleep(Duration::from_millis(37)).await;
+        sleep(Duration::from_millis(37)).await;
         migrator.migrate().await.unwrap();
         assert_eq!(migrator.stats().generation, migrations + 1);
     }
@@ -121,7 +122,7 @@ async fn the_old_link_is_closed_and_what_was_stuck_on_it_arrives_over_the_new_on
     assert_eq!(far_rx.recv().await.unwrap().as_deref(), Some(&3));
     near_tx.flush_acked().await.unwrap();
     // Time for the last act of the old link.
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    sleep(Duration::from_secs(10)).await;
     assert_eq!((near_tx.stats().generation, far_tx.stats().generation), (2, 2));
     assert!(line.live_links() <= 1, "{} links live", line.live_links());
 }
@@ -206,7 +207,7 @@ async fn acknowledgements_may_overtake_the_hello_of_a_migration() {
     let migrator = tx.clone();
     line.hold_new_links(true);
     let migration = tokio::spawn(async move { migrator.migrate().await });
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    sleep(Duration::from_millis(1)).await;
     for n in 0..500 {
         far_tx.send(&n).await.unwrap();
     }
@@ -237,9 +238,9 @@ async fn a_migration_dropped_at_any_poll_loses_nothing() {
     for millis in 0..40 {
         let limit = Duration::from_millis(millis);
         let _ = tokio::time::timeout(limit, migrator.migrate()).await;
-        tokio::time::sleep(Duration::from_millis(millis % 7)).await;
+        sleep(Duration::from_millis(millis % 7)).await;
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(50)).await;
     let generation = migrator.stats().generation;
     migrator.migrate().await.unwrap();
     assert_eq!(migrator.stats().generation, generation + 1, "a later one still works");
@@ -261,7 +262,7 @@ async fn a_migration_that_is_given_up_while_it_dials_is_not_made() {
     let given_up = tokio::time::timeout(Duration::from_secs(1), tx.migrate()).await;
     assert!(given_up.is_err());
     line.network().answer_dials();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_secs(60)).await;
     assert_eq!(tx.stats().generation, 1);
     tx.migrate().await.unwrap();
     assert_eq!(tx.stats().generation, 2);

@@ -16,11 +16,11 @@ use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
 use crate::handover::Migration;
-use crate::link::{Link, LinkTx};
-use crate::meter::{HandshakeFailure, SessionMeter, handshake_failed};
+use crate::link::LinkTx;
+use crate::meter::SessionMeter;
 use crate::protocol::{
-    ClientHello, CloseReason, DropCause, Ending, Event, HandshakeError, LossReason, Profile,
-    RejectReason, Role, ServerHello, Session,
+    CloseReason, DropCause, Ending, Event, HandshakeError, LossReason, Profile, RejectReason, Role,
+    ServerHello, Session,
 };
 use crate::random;
 use crate::source::LinkSource;
@@ -29,9 +29,12 @@ use crate::stable::dial::{AttemptError, Dialer, NewLink, PeerHello, Want};
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
+use crate::stable::refuse::reject;
 use crate::stable::registrar::{Registrar, Ruling};
 use crate::stable::shared::Shared;
 use crate::stable::status::{Status, SuspendCause};
+
+mod moving;
 
 /// How many turns the driver takes before it lets other tasks run.
 const TURNS_MAX: usize = 32;
@@ -201,22 +204,6 @@ impl<S: LinkSource> Driver<S> {
         }
     }
 
-    /// Whether somebody still waits for a new link in place of one that works.
-    fn is_migrating(&mut self) -> bool {
-        self.migrations.retain(|migration| !migration.is_closed());
-        !self.migrations.is_empty()
-    }
-
-    fn migrated(&mut self, error: Option<&std::io::Error>) {
-        for migration in self.migrations.drain(..) {
-            // An error means that nobody waits any more.
-            let _ = migration.send(match error {
-                None => Ok(()),
-                Some(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
-            });
-        }
-    }
-
     fn admit(&mut self, now: Instant, new: NewLink<S::Link>) {
         let payload_bytes_max = new.tx.payload_bytes_max();
         let admitted = match &new.hello {
@@ -277,16 +264,6 @@ impl<S: LinkSource> Driver<S> {
         if self.role == Role::Initiator || self.session.profile() == Some(Profile::Base) {
             self.report_opened(Ok(()));
         }
-    }
-
-    /// Looks for a better link once the one in use has worked for as long as its source says.
-    fn schedule_better(&mut self, now: Instant) {
-        self.better_at = self.dialer.better_after().and_then(|after| now.checked_add(after));
-    }
-
-    fn seek_better(&mut self, now: Instant) {
-        self.schedule_better(now);
-        self.dialer.seek_better(self.session.client_hello());
     }
 
     fn attempt_failed(&mut self, now: Instant, failed: AttemptError) {
@@ -612,21 +589,4 @@ impl<S: LinkSource> Unpin for Driver<S> {}
 /// The time by which a driver acts: the runtime's, so that it can be paused.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-/// Tells the peer that there is no session for it, and closes the link.
-pub(super) fn reject<L: Link>(new: NewLink<L>, reason: RejectReason) {
-    let PeerHello::Client(hello, _) = &new.hello else { return };
-    debug!(peer = %new.peer, %reason, "handshake rejected");
-    handshake_failed(HandshakeFailure::Rejected);
-    refuse(new.tx, hello, reason);
-}
-
-/// As [`reject`], for a link of which only the sending half is at hand.
-pub(super) fn refuse(mut tx: impl LinkTx, hello: &ClientHello, reason: RejectReason) {
-    let answer = ServerHello::Rejected { profile: hello.profile(), reason }.encode();
-    crate::stable::live_link::in_background(async move {
-        tx.send(&[], Bytes::copy_from_slice(&answer)).await?;
-        tx.close().await
-    });
 }

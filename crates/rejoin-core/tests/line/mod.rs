@@ -1,6 +1,6 @@
 //! Memory links with what a line has: a latency in virtual time, and a gate that holds back what is
 //! sent. Shared by tests; each uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::future::Future;
 use std::io;
@@ -14,7 +14,7 @@ use rejoin_core::{
     MemoryLink, MemoryListener, MemoryNetwork, MemoryRx, MemorySource, MemoryTx, Peer,
 };
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// One way of the line.
 pub(crate) const LATENCY: Duration = Duration::from_millis(10);
@@ -175,7 +175,7 @@ impl LinkRx for LineRx {
     async fn recv(&mut self) -> io::Result<Option<Bytes>> {
         let Some(payload) = self.rx.recv().await? else { return Ok(None) };
         let stamp = u64::from_le_bytes(payload[..8].try_into().unwrap());
-        tokio::time::sleep_until(self.epoch + Duration::from_micros(stamp) + LATENCY).await;
+        sleep_until(self.epoch + Duration::from_micros(stamp) + LATENCY).await;
         Ok(Some(payload.slice(8..)))
     }
 }
