@@ -1,6 +1,6 @@
 //! What the `metrics` facade is told, as a recorder sees it. On one thread, which is what a local
 //! recorder is for.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
