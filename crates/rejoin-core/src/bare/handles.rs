@@ -110,7 +110,8 @@ impl<F: MsgFamily> BareTx<F> {
     ///
     /// Dropping the future gives up the place in the queue, and nothing else.
     pub async fn reserve(&self) -> Result<BarePermit<'_, F>, BareSendError> {
-        match self.shared.outbox.claim().await {
+        let outbox = &self.shared.outbox;
+        match outbox.claim(outbox.permit_cost()).await {
             Ok(claim) => Ok(BarePermit { tx: self, claim }),
             Err(refusal) => Err(self.refused(refusal)),
         }

@@ -243,7 +243,7 @@ impl<F: MsgFamily> StableTx<F> {
 
     /// Waits for room in the send log and keeps it for one message.
     ///
-    /// A permit holds 64 KiB of the log, or an eighth of it if that is less.
+    /// A permit holds 8 KiB of the log, or an eighth of it if that is less.
     ///
     /// # Errors
     ///
@@ -253,7 +253,8 @@ impl<F: MsgFamily> StableTx<F> {
     ///
     /// Dropping the future gives up the place in the queue, and nothing else.
     pub async fn reserve(&self) -> Result<StablePermit<'_, F>, SendError> {
-        match self.shared().outbox.claim().await {
+        let outbox = &self.shared().outbox;
+        match outbox.claim(outbox.permit_cost()).await {
             Ok(claim) => Ok(StablePermit { tx: self, claim }),
             Err(refusal) => Err(self.refused(refusal)),
         }

@@ -287,8 +287,7 @@ impl<S: LinkSource> Driver<S> {
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let held_back = self.session.profile() == Some(Profile::Base)
             && self.session.inbox_cost() >= self.shared.inbox_bytes_max;
-        let ended =
-            if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
+        let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
         let generation = link.generation();
         let busy = !self.payloads.is_empty() || ended.is_ready();
         if !busy && let Some(error) = link.take_write_error() {
