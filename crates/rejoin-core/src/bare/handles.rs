@@ -46,7 +46,7 @@ impl<F: MsgFamily> BareConduit<F> {
         tokio::spawn(Driver::new(link, Arc::clone(&shared)));
         Self {
             tx: BareTx { shared: Arc::clone(&shared), family: PhantomData },
-            rx: BareRx { taker: Taker::new(shared.inbox_bytes_max), shared, family: PhantomData },
+            rx: BareRx { taker: Taker::default(), shared, family: PhantomData },
         }
     }
 

@@ -82,7 +82,7 @@ impl Shared {
         let message_bytes_max = config.message_bytes_max.min(1024 * MIB);
         Arc::new(Self {
             outbox: Outbox::new(config.send_buffer_bytes_max.max(1), message_bytes_max),
-            inbox: Inbox::new(),
+            inbox: Inbox::new(config.inbox_bytes_max as u64),
             inbox_bytes_max: config.inbox_bytes_max.max(1) as u64,
             linger: config.linger,
             send_ended: watch::Sender::new(None),

@@ -212,6 +212,13 @@ impl Outbox {
         drop(replaced);
     }
 
+    /// Accepts items while less than `bytes_max`, by cost, is not released.
+    pub(crate) fn set_bytes_max(&self, bytes_max: u64) {
+        let mut state = self.lock();
+        state.bytes_max = bytes_max;
+        Self::unlock(state);
+    }
+
     /// The peer takes items of at most this many bytes.
     pub(crate) fn limit_items(&self, bytes_max: usize) {
         let mut state = self.lock();

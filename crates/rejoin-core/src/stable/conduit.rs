@@ -85,7 +85,8 @@ impl<F: MsgFamily> StableConduit<F> {
             let _ = opened.send(result);
         });
         let span = tracing::info_span!("session", role = ?source.role());
-        let driver = Driver::new(source, Arc::new(config), shared, Registrar::alone(), opened);
+        let driver =
+            Driver::new(source, Arc::new(config), shared, Registrar::alone(), None, opened);
         tokio::spawn(driver.instrument(span));
         match wait.await {
             Ok(result) => result.map(|()| conduit),
@@ -496,8 +497,7 @@ pub struct StableRx<F: MsgFamily> {
 
 impl<F: MsgFamily> StableRx<F> {
     fn new(shared: Arc<Shared>) -> Self {
-        let taker = Taker::new(shared.inbox_bytes_max);
-        Self { handle: Handle::new(shared), taker, family: PhantomData }
+        Self { handle: Handle::new(shared), taker: Taker::default(), family: PhantomData }
     }
 
     /// Waits for the next message; `None` when the peer has closed the conduit.

@@ -120,7 +120,9 @@ impl Default for RedialPolicy {
 /// # Memory
 ///
 /// Besides its pending handshakes, for which see [`AcceptorConfig`], a listener holds at most
-/// `sessions_max` times what [`StableConfig`] states for one conduit.
+/// `buffered_bytes_max`, and for each of at most `sessions_max` sessions 128 KiB and two messages.
+/// Where strangers can open sessions, choose
+/// [`message_bytes_max`](StableConfig::message_bytes_max) with this in mind.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerConfig {
@@ -128,6 +130,13 @@ pub struct ListenerConfig {
     pub conduit: StableConfig,
     /// How many sessions there may be at a time; further ones are refused. Default 10 000.
     pub sessions_max: usize,
+    /// How much all sessions together may buffer in their send logs and inboxes, beyond 64 KiB in
+    /// either direction that each has in any case. Default 1 GiB.
+    ///
+    /// A session gets as much as its own settings allow, as it needs it. When most of this is in
+    /// use, sessions give back what they do not need, and those that want more wait for their
+    /// peers to acknowledge, or give their peers smaller windows.
+    pub buffered_bytes_max: usize,
     /// How many handshakes may be under way at a time; a further one takes the place of the oldest.
     /// Default 1024.
     pub pending_handshakes_max: usize,
@@ -141,6 +150,7 @@ impl Default for ListenerConfig {
         Self {
             conduit: StableConfig::default(),
             sessions_max: 10_000,
+            buffered_bytes_max: 1024 * MIB,
             pending_handshakes_max: 1024,
             handshakes_per_second_max: AcceptorConfig::default().handshakes_per_second_max,
         }

@@ -23,6 +23,7 @@ use crate::protocol::{
 };
 use crate::random;
 use crate::source::LinkSource;
+use crate::stable::allowance::{Budget, Room};
 use crate::stable::config::StableConfig;
 use crate::stable::dial::{AttemptError, Dialer, NewLink, PeerHello};
 use crate::stable::error::ConnectError;
@@ -46,6 +47,7 @@ pub(super) struct Driver<S: LinkSource> {
     role: Role,
     dialer: Dialer<S>,
     registrar: Registrar,
+    room: Room,
     link: Option<LiveLink>,
     /// Present until the conduit came about or failed to.
     opened: Option<Opened>,
@@ -72,11 +74,13 @@ impl<S: LinkSource> Driver<S> {
         config: Arc<StableConfig>,
         shared: Arc<Shared>,
         registrar: Registrar,
+        budget: Option<&Arc<Budget>>,
         opened: Opened,
     ) -> Self {
         let role = source.role();
-        Self {
+        let mut driver = Self {
             session: Session::new(role, config.session(), random::key()),
+            room: Room::new(&config, budget),
             dialer: Dialer::new(source, Arc::clone(&config)),
             connect_by: now() + config.redial.connect_limit,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -94,7 +98,9 @@ impl<S: LinkSource> Driver<S> {
             migrations: Vec::new(),
             payloads: Vec::new(),
             items: VecDeque::new(),
-        }
+        };
+        driver.room.apply(&mut driver.session, &driver.shared);
+        driver
     }
 
     /// Takes one turn; gives whether it changed anything.
@@ -124,11 +130,13 @@ impl<S: LinkSource> Driver<S> {
         }
         if requests.consumed > 0 {
             self.session.consume(requests.consumed);
+            self.room.consume(requests.consumed);
         }
         if requests.reconnect {
             self.dialer.hurry();
         }
-        self.session.set_ack_wanted(requests.ack_wanted);
+        let log_full = self.room.is_log_full(&self.session);
+        self.session.set_ack_wanted(requests.ack_wanted || log_full);
         if let Some(count) = requests.acknowledged {
             self.session.acknowledge(now, count);
         }
@@ -286,7 +294,7 @@ impl<S: LinkSource> Driver<S> {
         let Some(link) = &mut self.link else { return false };
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let held_back = self.session.profile() == Some(Profile::Base)
-            && self.session.inbox_cost() >= self.shared.inbox_bytes_max;
+            && self.session.inbox_cost() >= self.room.window();
         let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
         let generation = link.generation();
         let busy = !self.payloads.is_empty() || ended.is_ready();
@@ -467,6 +475,7 @@ impl<S: LinkSource> Driver<S> {
         if news {
             self.shared.outbox.release(cost_acked, self.session.take_spare());
         }
+        self.room.adjust(&mut self.session, &self.shared);
         self.shared.publish_stats(&self.session);
     }
 

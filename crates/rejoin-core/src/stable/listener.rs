@@ -20,6 +20,7 @@ use crate::protocol::{
 };
 use crate::random;
 use crate::source::{Attachment, LinkListener, LinkSource, is_fatal_kind};
+use crate::stable::allowance::Budget;
 use crate::stable::conduit::StableConduit;
 use crate::stable::config::{ConfigError, ListenerConfig};
 use crate::stable::driver::{Driver, refuse};
@@ -145,6 +146,7 @@ impl<F: MsgFamily> StableListener<F> {
             offer,
             orders,
             admit: Box::new(admit),
+            budget: Budget::new(config.buffered_bytes_max),
             config,
         };
         Ok(Self {
@@ -249,6 +251,7 @@ struct Router<F: MsgFamily, L: LinkListener> {
     offer: mpsc::Sender<StableConduit<F>>,
     orders: mpsc::Receiver<Command>,
     admit: Admit,
+    budget: Arc<Budget>,
     config: ListenerConfig,
 }
 
@@ -348,7 +351,7 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         let registrar = Registrar::registered(Arc::clone(&self.table), id);
         let span = tracing::info_span!("session", role = ?Role::Acceptor, id = id.get());
         let source = Routed { links: waiting };
-        let driver = Driver::new(source, config, shared, registrar, opened);
+        let driver = Driver::new(source, config, shared, registrar, Some(&self.budget), opened);
         tokio::spawn(driver.instrument(span));
     }
 

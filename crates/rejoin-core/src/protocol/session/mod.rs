@@ -251,6 +251,12 @@ impl Session {
         self.receiver.consume(cost);
     }
 
+    /// From now on, gives the peer this window, in bytes by [cost](super::item_cost). A window that
+    /// was given before shrinks only as the application takes what arrives.
+    pub fn set_window(&mut self, bytes: u64) {
+        self.receiver.set_window(bytes);
+    }
+
     /// In manual mode: the application acknowledges every item before `count`.
     pub fn acknowledge(&mut self, now: Instant, count: u64) {
         self.receiver.acknowledge(now, count, &self.ack_policy());
