@@ -24,6 +24,7 @@ struct Coverage {
     base: u64,
     dead_peers: u64,
     blocked_by_window: u64,
+    last_words_lost: u64,
 }
 
 #[test]
@@ -43,6 +44,7 @@ fn everything_arrives_once_and_in_order_whatever_the_links_do() {
     for reached in [resumes, items_replayed, wraps, closed_under_faults, base, dead_peers] {
         assert!(reached > 10, "the simulation does not reach its corners: {coverage:?}");
     }
+    assert!(coverage.last_words_lost < coverage.resumes / 20, "{coverage:?}");
     assert!(coverage.blocked_by_window > 10, "no window was ever closed: {coverage:?}");
 }
 
@@ -224,11 +226,9 @@ fn finish(world: &mut World, rng: &mut Rng) {
     // What is left is a side whose peer ended without being able to say so.
     world.pair.run_for(2000 * SECOND);
     world.check();
-    for end in 0..2 {
-        assert_eq!(world.pair.side(end).ending(), Some(&Ending::Closed), "{end} did not end");
-    }
-    let partner = world.pair.partner;
-    assert!(world.pair.sides[partner].session.log().is_empty());
+    let closed = [world.has_closed(0), world.has_closed(1)];
+    let ended = (0..2).all(|end| world.pair.side(end).session.is_ended());
+    assert!(ended && closed != [false; 2], "not over: {closed:?}");
 }
 
 fn tally(world: &mut World, coverage: &mut Coverage) {
@@ -236,6 +236,7 @@ fn tally(world: &mut World, coverage: &mut Coverage) {
     coverage.wraps += u64::from(world::crosses_wrap(world.first, sent));
     coverage.base += u64::from(world.is_base());
     for end in 0..2 {
+        coverage.last_words_lost += u64::from(!world.has_closed(end));
         let side = world.pair.side(end);
         let counters = side.session.counters();
         coverage.resumes += counters.resumes;
