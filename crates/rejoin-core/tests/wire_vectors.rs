@@ -161,9 +161,7 @@ fn item(msg: &Msg) -> Bytes {
 
 fn encode(frame: &Frame) -> Bytes {
     match frame {
-        Frame::Data { seq, ack, item } => {
-            [Head::data(*seq, *ack).as_bytes(), item].concat().into()
-        }
+        Frame::Data { seq, ack, item } => [Head::data(*seq, *ack).as_bytes(), item].concat().into(),
         Frame::Control { seq, control } => control.encode(*seq),
     }
 }

@@ -140,10 +140,8 @@ fn a_close_waits_for_the_log_to_empty() {
 // BASE-6
 #[test]
 fn a_base_peer_is_refused_without_a_reason() {
-    let refused = ServerHello::Rejected {
-        profile: Profile::Base,
-        reason: RejectReason::UnknownKey,
-    };
+    let refused =
+        ServerHello::Rejected { profile: Profile::Base, reason: RejectReason::UnknownKey };
     let decoded = ServerHello::decode(&refused.encode()).unwrap();
     let reason = RejectReason::Unspecified;
     assert_eq!(decoded, ServerHello::Rejected { profile: Profile::Base, reason });
@@ -180,11 +178,8 @@ fn items_of_a_base_peer_need_no_room() {
 #[test]
 fn an_answer_in_the_extended_profile_to_a_base_hello_is_taken_for_a_base_answer() {
     let mut solo = Solo::initiator(config(), Profile::Base);
-    let answer = ServerHello::Accepted {
-        profile: Profile::Extended,
-        key: key(5),
-        last_received: None,
-    };
+    let answer =
+        ServerHello::Accepted { profile: Profile::Extended, key: key(5), last_received: None };
     assert_eq!(solo.session.client_hello().profile(), Profile::Base);
     solo.session.handle_server_hello(solo.now, &answer, usize::MAX).unwrap();
     assert_eq!(solo.session.profile(), Some(Profile::Base));

@@ -66,8 +66,7 @@ fn a_profile_does_not_change_within_a_session() {
     assert!(!solo.session.is_ended(), "whoever said that may not be the peer");
 
     let mut solo = Solo::initiator(config(), Profile::Extended);
-    let base =
-        ServerHello::Accepted { profile: Profile::Base, key: key(9), last_received: None };
+    let base = ServerHello::Accepted { profile: Profile::Base, key: key(9), last_received: None };
     let lost = solo.session.handle_server_hello(solo.now, &base, usize::MAX);
     assert_eq!(lost, Err(HandshakeError::Lost(LossReason::ProfileChanged)));
     assert!(solo.session.is_ended());

@@ -10,5 +10,5 @@ mod numbers;
 mod pair;
 mod sim;
 mod solo;
-mod wire;
 mod window;
+mod wire;

@@ -148,13 +148,18 @@ impl Pair {
         Self::starting_at(0, initiator, acceptor)
     }
 
-    pub(crate) fn starting_at(first: u64, initiator: SessionConfig, acceptor: SessionConfig) -> Self {
+    pub(crate) fn starting_at(
+        first: u64,
+        initiator: SessionConfig,
+        acceptor: SessionConfig,
+    ) -> Self {
         let now = Instant::now();
         let first = Position::new(first);
         let session = Session::starting_at(Role::Initiator, initiator, key(u64::MAX), first);
         Self {
             now,
-            table: Sessions::new(8),
+            // Lost answers of the base profile leave sessions behind.
+            table: Sessions::new(64),
             sides: vec![Side::new(session, None)],
             partner: 1,
             wires: Vec::new(),

@@ -65,14 +65,16 @@ impl Solo {
     pub(crate) fn hello(&mut self, hello: &ClientHello) -> Result<ServerHello, HandshakeError> {
         self.keys += 1;
         let key = key(self.keys);
-        let (link, answer) =
-            self.session.handle_client_hello(self.now, hello, key, usize::MAX)?;
+        let (link, answer) = self.session.handle_client_hello(self.now, hello, key, usize::MAX)?;
         self.link = link;
         Ok(answer)
     }
 
     /// The peer resumes, and says what it has.
-    pub(crate) fn resume(&mut self, last_received: Option<u32>) -> Result<ServerHello, HandshakeError> {
+    pub(crate) fn resume(
+        &mut self,
+        last_received: Option<u32>,
+    ) -> Result<ServerHello, HandshakeError> {
         let last = last_received.map(PacketSeq);
         self.hello(&ClientHello::resume(self.profile, key(self.keys), last))
     }

@@ -58,9 +58,12 @@ impl World {
         self.is_met()
             && !self.apps[end].closed
             && !self.pair.side(end).session.is_ended()
-            && !self.pair.side(end).events.iter().any(|event| {
-                matches!(event, rejoin_core::protocol::Event::PeerClosed(_))
-            })
+            && !self
+                .pair
+                .side(end)
+                .events
+                .iter()
+                .any(|event| matches!(event, rejoin_core::protocol::Event::PeerClosed(_)))
     }
 
     /// Sends up to `count` items, as many as the log has room for.
@@ -144,7 +147,10 @@ impl World {
         let side = self.pair.side(end);
         assert!(side.received.len() as u64 <= sent, "{end}: more received than sent");
         for (n, item) in side.received.iter().enumerate().skip(compared) {
-            assert!(*item == content(seed, 1 - end, n as u64, bytes_max), "{end}: item {n} differs");
+            assert!(
+                *item == content(seed, 1 - end, n as u64, bytes_max),
+                "{end}: item {n} differs"
+            );
         }
         self.apps[end].compared = side.received.len();
     }
