@@ -232,6 +232,7 @@ fn session(role: Role) -> Session {
         ping_interval: 5 * second,
         peer_dead_after: 20 * second,
         outage_max: 300 * second,
+        unproved_max: 60 * second,
         linger: 30 * second,
         manual_ack: false,
     };

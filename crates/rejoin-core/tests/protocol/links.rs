@@ -94,6 +94,24 @@ fn a_session_without_a_link_ends_after_a_while() {
     assert!(pair.table.is_empty());
 }
 
+// EXP-2
+#[test]
+fn a_session_whose_peer_never_proved_a_key_is_not_kept_as_long() {
+    let mut solo = Solo::acceptor(config(), Profile::Extended);
+    solo.session.handle_link_down(solo.now, solo.link);
+    solo.pass(60 * SECOND - MILLISECOND);
+    assert!(!solo.session.is_ended());
+    solo.pass(MILLISECOND);
+    assert_eq!(solo.events().last(), Some(&Event::Ended(Ending::Lost(LossReason::Expired))));
+    // One that was proved is kept, and so is one of a base peer, which may have nothing to say.
+    let proved = Solo::ready(config());
+    for mut solo in [proved, Solo::acceptor(config(), Profile::Base)] {
+        solo.session.handle_link_down(solo.now, solo.link);
+        solo.pass(299 * SECOND);
+        assert!(!solo.session.is_ended());
+    }
+}
+
 // EXP-1
 #[test]
 fn a_new_link_ends_the_outage() {

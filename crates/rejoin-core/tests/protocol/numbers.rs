@@ -287,6 +287,21 @@ fn going_away_is_passed_on_and_changes_nothing() {
     assert!(solo.item(0, None, b"item").unwrap().is_some());
 }
 
+// AWAY-2
+#[test]
+fn going_away_is_told_once_on_every_link() {
+    let mut solo = Solo::ready(config());
+    solo.session.go_away(crate::pair::SECOND);
+    let told = Control::GoingAway { retry_after_ms: 1000 };
+    assert_eq!(solo.controls(), [told.clone()]);
+    assert_eq!(solo.controls(), []);
+    solo.resume(None).unwrap();
+    assert_eq!(solo.controls()[1..], [told]);
+    let mut solo = Solo::acceptor(config(), Profile::Base);
+    solo.session.go_away(crate::pair::SECOND);
+    assert_eq!(solo.sent(), [], "a base peer cannot be told");
+}
+
 /// Against silly mistakes in the doubles themselves.
 #[test]
 fn a_pair_that_meets_no_fault_uses_one_link() {

@@ -27,6 +27,7 @@ pub(crate) fn config() -> SessionConfig {
         ping_interval: 5 * SECOND,
         peer_dead_after: 20 * SECOND,
         outage_max: 300 * SECOND,
+        unproved_max: 60 * SECOND,
         linger: 30 * SECOND,
         manual_ack: false,
     }

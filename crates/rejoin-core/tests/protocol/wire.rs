@@ -94,11 +94,6 @@ impl Wire {
         self.queues[end].clear();
     }
 
-    /// The payloads on their way in one direction.
-    pub(crate) fn in_flight(&self, end: usize) -> Vec<Bytes> {
-        self.queues[end].iter().filter_map(|(_, payload)| payload.clone()).collect()
-    }
-
     pub(crate) fn next_at(&self) -> Option<Instant> {
         (0..2)
             .filter(|&end| self.ends[1 - end] != End::Down)

@@ -169,6 +169,15 @@ impl World {
         self.configs[0].item_bytes_max.min(self.configs[1].item_bytes_max)
     }
 
+    /// Whether nothing is on its way or waits to be read.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.is_met()
+            && (0..2).all(|end| {
+                let side = self.pair.side(end);
+                side.unread.is_empty() && side.session.log().is_empty()
+            })
+    }
+
     /// Everything that was sent has arrived, and both sides know.
     pub(crate) fn check_quiet(&mut self) {
         for end in 0..2 {
@@ -192,6 +201,7 @@ fn any_config(rng: &mut Rng) -> SessionConfig {
         ack_frames_max: rng.pick(&[1, 3, 64]),
         linger: 1000 * SECOND,
         outage_max: 10_000 * SECOND,
+        unproved_max: 10_000 * SECOND,
         manual_ack: rng.one_in(5),
         ..config()
     }
