@@ -293,7 +293,7 @@ fn going_away_is_told_once_on_every_link() {
     let mut solo = Solo::ready(config());
     solo.session.go_away(crate::pair::SECOND);
     let told = Control::GoingAway { retry_after_ms: 1000 };
-    assert_eq!(solo.controls(), [told.clone()]);
+    assert_eq!(solo.controls(), std::slice::from_ref(&told));
     assert_eq!(solo.controls(), []);
     solo.resume(None).unwrap();
     assert_eq!(solo.controls()[1..], [told]);
