@@ -18,8 +18,8 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::link::{Link, LinkTx};
 use crate::protocol::{
-    ClientHello, CloseReason, DropCause, Ending, Event, LossReason, Profile, RejectReason, Role,
-    ServerHello, Session,
+    ClientHello, CloseReason, DropCause, Ending, Event, HandshakeError, LossReason, Profile,
+    RejectReason, Role, ServerHello, Session,
 };
 use crate::random;
 use crate::source::LinkSource;
@@ -217,8 +217,7 @@ impl<S: LinkSource> Driver<S> {
             PeerHello::Server(answer) => self
                 .session
                 .handle_server_hello(now, answer, payload_bytes_max)
-                .map(|generation| (generation, None))
-                .map_err(|error| error.to_string()),
+                .map(|generation| (generation, None)),
             PeerHello::Client(hello, key) => match self.registrar.rule(hello, *key) {
                 Ruling::Admit(key) => self
                     .session
@@ -226,8 +225,7 @@ impl<S: LinkSource> Driver<S> {
                     .map(|(generation, answer)| {
                         self.registrar.answer_with(generation, key);
                         (generation, Some(answer))
-                    })
-                    .map_err(|error| error.to_string()),
+                    }),
                 Ruling::Refuse(reason) => return reject(new, reason),
                 Ruling::PeerRestarted => {
                     self.session.abort(LossReason::PeerRestarted);
@@ -238,13 +236,19 @@ impl<S: LinkSource> Driver<S> {
         let (generation, answer) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
-                debug!(peer = %new.peer, error, "handshake failed");
+                debug!(peer = %new.peer, %error, "handshake failed");
                 if let PeerHello::Client(..) = new.hello {
-                    reject(new, RejectReason::UnknownKey);
+                    reject(
+                        new,
+                        match error {
+                            HandshakeError::Refused(reason) => reason,
+                            _ => RejectReason::UnknownKey,
+                        },
+                    );
                 } else if self.link.is_some() {
                     self.migrated(Some(&std::io::Error::other(error)));
                 } else if !self.session.is_ended() {
-                    self.suspended(now, SuspendCause::AttemptFailed(error.into()));
+                    self.suspended(now, SuspendCause::AttemptFailed(error.to_string().into()));
                 }
                 return;
             }

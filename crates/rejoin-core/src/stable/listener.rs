@@ -299,12 +299,16 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         if let Err(reason) = self.let_in(&attachment, &hello) {
             return reject(attachment, &hello, reason);
         }
-        let key = random::key();
-        attachment.key = Some(key);
-        let admission = self.table.lock().admit(&hello, key);
+        let admission = self.table.lock().admit(&hello, random::key());
         match admission {
-            Admission::New(id) => self.open(id, attachment),
-            Admission::Resume(id) => self.resume(id, &hello, attachment),
+            Admission::New(id, key) => {
+                attachment.key = Some(key);
+                self.open(id, attachment);
+            }
+            Admission::Resume(id, key) => {
+                attachment.key = Some(key);
+                self.resume(id, &hello, attachment);
+            }
             Admission::Reject(reason) => reject(attachment, &hello, reason),
         }
     }
@@ -355,6 +359,15 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         tokio::spawn(driver.instrument(span));
     }
 
+    /// What the table says of a session that has ended since `hello` was admitted.
+    fn epitaph(&self, hello: &ClientHello) -> RejectReason {
+        match self.table.lock().admit(hello, random::key()) {
+            Admission::Reject(reason) => reason,
+            // It is about to be removed.
+            Admission::New(..) | Admission::Resume(..) => RejectReason::Full,
+        }
+    }
+
     fn resume(
         &mut self,
         id: SessionId,
@@ -366,9 +379,9 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
                 Ok(()) => return,
                 // The driver is behind with links of this very session; the peer will try again.
                 Err(TrySendError::Full(attachment)) => (attachment, RejectReason::Full),
-                Err(TrySendError::Closed(attachment)) => (attachment, RejectReason::UnknownKey),
+                Err(TrySendError::Closed(attachment)) => (attachment, self.epitaph(hello)),
             },
-            None => (attachment, RejectReason::UnknownKey),
+            None => (attachment, self.epitaph(hello)),
         };
         reject(attachment, hello, reason);
     }

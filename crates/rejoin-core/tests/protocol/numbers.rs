@@ -189,9 +189,23 @@ fn a_position_that_can_never_be_right_ends_the_session() {
         assert_eq!(solo.events().last(), Some(&Event::Ended(Ending::Lost(reason))));
     }
     check(None, Some(3), 4);
-    check(Some(1), Some(0), 1);
-    check(Some(1), None, 0);
+    check(Some(1), Some(3), 4);
     check(None, Some(u32::MAX - 1), 0);
+}
+
+// REPLAY-5
+#[test]
+fn an_old_hello_goes_on_from_what_was_acknowledged_since() {
+    for resume_from in [None, Some(0), Some(1)] {
+        let mut solo = Solo::ready(config());
+        for item in [b"a", b"b", b"c"] {
+            solo.append(item);
+        }
+        solo.sent();
+        solo.feed(0, ack(1, 0)).unwrap();
+        solo.resume(resume_from).unwrap();
+        assert_eq!(solo.session.log().written(), 2, "from {resume_from:?}");
+    }
 }
 
 // REPLAY-4

@@ -417,21 +417,21 @@ impl Pair {
     fn handle_client_hello(&mut self, index: usize, payload: &[u8]) {
         let hello = ClientHello::decode(payload).expect("sessions send well-formed hellos");
         self.keys_given += 1;
-        let key = key(self.keys_given);
-        let side = match self.table.admit(&hello, key) {
-            Admission::New(id) => {
+        let side = match self.table.admit(&hello, key(self.keys_given)) {
+            Admission::New(id, key) => {
                 let config = self.acceptor_config.clone();
                 let nonce = ResumeKey::from_bytes([0; 16]);
                 let session = Session::starting_at(Role::Acceptor, config, nonce, self.first);
                 self.sides.push(Side::new(session, Some(id)));
-                Ok(self.sides.len() - 1)
+                Ok((self.sides.len() - 1, key))
             }
-            Admission::Resume(id) => {
-                Ok(self.sides.iter().position(|it| it.id == Some(id)).expect("it was made"))
+            Admission::Resume(id, key) => {
+                let side = self.sides.iter().position(|it| it.id == Some(id));
+                Ok((side.expect("it was made"), key))
             }
             Admission::Reject(reason) => Err(reason),
         };
-        let admitted = side.and_then(|side| {
+        let admitted = side.and_then(|(side, key)| {
             let session = &mut self.sides[side].session;
             match session.handle_client_hello(self.now, &hello, key, usize::MAX) {
                 Ok((link, answer)) => {

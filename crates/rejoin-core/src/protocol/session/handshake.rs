@@ -6,7 +6,7 @@ use crate::protocol::error::{HandshakeError, LossReason, RejectReason};
 use crate::protocol::hello::{ClientHello, Opening, Profile, ResumeKey, ServerHello};
 use crate::protocol::liveness::Liveness;
 use crate::protocol::seq::{PacketSeq, Position};
-use crate::protocol::session::{Attached, DropCause, Ending, Event, LinkGeneration, Session};
+use crate::protocol::session::{Attached, DropCause, Ending, Event, LinkGeneration, Role, Session};
 
 impl Session {
     /// The hello with which an initiator opens its next link.
@@ -129,12 +129,19 @@ impl Session {
     }
 
     /// How many items the peer has, from the number in its hello.
+    ///
+    /// An initiator's hello may be old by the time it arrives: it was sent while another link still
+    /// worked, or on a link that was abandoned. What it has acknowledged since, it has.
     fn peer_position(&mut self, last: Option<PacketSeq>) -> Result<u64, HandshakeError> {
         let log = &self.log;
         let near = Position::new(log.sent());
         let received = match last {
             Some(seq) => seq.expand(near).map(|position| position.next().get()),
             None => Some(self.log.first()),
+        };
+        let received = match self.role {
+            Role::Initiator => received,
+            Role::Acceptor => received.map(|count| count.max(log.acked())),
         };
         match received {
             Some(count) if (log.acked()..=log.sent()).contains(&count) => Ok(count),

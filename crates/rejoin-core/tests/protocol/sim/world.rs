@@ -23,7 +23,6 @@ pub(crate) struct World {
     pub(crate) configs: [SessionConfig; 2],
     pub(crate) first: u64,
     /// How often a hello was repeated by the network.
-    pub(crate) echoes: u32,
     seed: u64,
 }
 
@@ -41,7 +40,7 @@ impl World {
         let mut pair = Pair::starting_at(first, initiator, acceptor);
         pair.redial_delay = SECOND / 10 * u32::try_from(rng.below(20)).expect("small");
         pair.capacity = rng.pick(&[1, 3, 100]);
-        Self { pair, apps: [App::default(); 2], configs, first, echoes: 0, seed }
+        Self { pair, apps: [App::default(); 2], configs, first, seed }
     }
 
     /// Whether both sides exist and the initiator knows of it.
