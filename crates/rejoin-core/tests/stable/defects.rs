@@ -33,6 +33,7 @@ fn session(role: Role, first: u64) -> Session {
         ping_interval: Duration::from_secs(5),
         peer_dead_after: Duration::from_secs(20),
         outage_max: Duration::from_secs(300),
+        unproved_max: Duration::from_secs(10),
         linger: Duration::from_secs(10),
         manual_ack: false,
     };

@@ -1,7 +1,9 @@
 //! A peer written down by hand: it puts bytes on a memory link and looks at bytes that come, and
 //! uses nothing of the protocol's code, so that a mistake there is not made here as well.
 
-use rejoin_core::{Link, LinkRx, LinkTx, MemoryConnector, MemoryLink, MemoryRx, MemoryTx};
+use rejoin_core::{
+    Link, LinkListener, LinkRx, LinkTx, MemoryConnector, MemoryLink, MemoryListener, MemoryRx, MemoryTx,
+};
 
 use crate::common::within;
 
@@ -41,6 +43,10 @@ impl Peer {
 
     pub(crate) async fn dial(connector: &MemoryConnector) -> Self {
         Self::on(connector.connect().await.unwrap())
+    }
+
+    pub(crate) async fn accept(listener: &mut MemoryListener) -> Self {
+        Self::on(within(listener.accept()).await.unwrap().await.unwrap())
     }
 
     pub(crate) async fn send(&mut self, payload: &[u8]) {
