@@ -116,7 +116,9 @@ impl<S: LinkSource> Driver<S> {
         busy |= self.handle_events(now);
         busy |= self.write(cx, now);
         busy |= self.handle_events(now);
-        if busy {
+        // What comes after the end was published with it; the log has been emptied since, and must
+        // not look acknowledged.
+        if busy && !self.session.is_ended() {
             self.publish();
         }
         busy
