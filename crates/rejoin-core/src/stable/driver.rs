@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -53,9 +54,15 @@ pub(super) struct Driver<S: LinkSource> {
     opened: Option<Opened>,
     /// When an initiator gives up making its first link.
     connect_by: Instant,
+    /// What the last attempt to make it failed with.
+    connect_error: Option<io::Error>,
     closed_by_peer: Option<CloseReason>,
+    /// Whether this side closes.
+    closing: bool,
     /// Why there will be no further link, where the source said so while there was one.
     source_failed: Option<String>,
+    /// What [`progress`](Self::progress) was when the current link came up.
+    progress_before: u64,
     /// What the status says of the next attempt.
     retry_at: Option<tokio::time::Instant>,
     abandoned: bool,
@@ -90,8 +97,11 @@ impl<S: LinkSource> Driver<S> {
             registrar,
             link: None,
             opened: Some(opened),
+            connect_error: None,
             closed_by_peer: None,
+            closing: false,
             source_failed: None,
+            progress_before: 0,
             retry_at: None,
             abandoned: false,
             offers: Offers::default(),
@@ -152,6 +162,7 @@ impl<S: LinkSource> Driver<S> {
             self.migrated(Some(&error));
         }
         if let Some(reason) = requests.close {
+            self.closing = true;
             self.session.close(now, reason);
         }
         if requests.abandoned && !self.abandoned {
@@ -177,7 +188,7 @@ impl<S: LinkSource> Driver<S> {
             Poll::Ready(Err(error)) => self.attempt_failed(now, error),
             Poll::Pending => {
                 self.publish_retry();
-                return false;
+                return self.give_up_connecting();
             }
         }
         true
@@ -211,6 +222,24 @@ impl<S: LinkSource> Driver<S> {
                 Some(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
             });
         }
+    }
+
+    /// Ends the wait for a first link where the next attempt would come too late; gives whether it
+    /// did.
+    fn give_up_connecting(&mut self) -> bool {
+        let too_late = self.dialer.retry_at().is_some_and(|at| at.into_std() > self.connect_by);
+        if self.role != Role::Initiator || self.opened.is_none() || !too_late {
+            return false;
+        }
+        let Some(source) = self.connect_error.take() else { return false };
+        self.unreachable(source);
+        true
+    }
+
+    fn unreachable(&mut self, source: io::Error) {
+        self.session.abort(LossReason::OutageLimit);
+        let attempts = self.dialer.attempts();
+        self.report_opened(Err(ConnectError::Unreachable { attempts, source }));
     }
 
     fn admit(&mut self, now: Instant, new: NewLink<S::Link>) {
@@ -265,6 +294,7 @@ impl<S: LinkSource> Driver<S> {
         if let Some(replaced) = self.link.replace(link) {
             replaced.close_in_background();
         }
+        self.progress_before = self.progress();
         self.shared.status.send_replace(status);
         self.migrated(None);
         // A base-profile peer may never say anything; an extended one proves itself by its settings.
@@ -287,11 +317,10 @@ impl<S: LinkSource> Driver<S> {
         } else if fatal {
             self.source_failed = Some(error.to_string());
         } else if self.opened.is_some() && self.role == Role::Initiator && now >= self.connect_by {
-            self.session.abort(LossReason::OutageLimit);
-            let attempts = self.dialer.attempts();
-            self.report_opened(Err(ConnectError::Unreachable { attempts, source: error }));
+            self.unreachable(error);
         } else if self.link.is_none() && self.role == Role::Initiator {
             self.suspended(now, SuspendCause::AttemptFailed(error.to_string().into()));
+            self.connect_error = Some(error);
         }
     }
 
@@ -371,7 +400,6 @@ impl<S: LinkSource> Driver<S> {
             match event {
                 Event::KeyProved(link) => {
                     self.registrar.proved(link);
-                    self.dialer.settle();
                     self.report_opened(Ok(()));
                     if let Some(bytes_max) = self.session.peer_item_bytes_max() {
                         self.shared.outbox.limit_items(bytes_max);
@@ -399,7 +427,10 @@ impl<S: LinkSource> Driver<S> {
                 }
                 Event::PeerClosed(reason) => {
                     debug!(code = reason.code(), "the peer closed");
-                    self.closed_by_peer.get_or_insert(reason);
+                    // An answer to our own close says nothing.
+                    if !self.closing || reason != CloseReason::default() {
+                        self.closed_by_peer.get_or_insert(reason);
+                    }
                     self.shared.inbox.put(&mut self.items);
                     self.shared.inbox.end(true);
                     // What was accepted until now still goes out, then this side closes, too.
@@ -417,7 +448,10 @@ impl<S: LinkSource> Driver<S> {
     fn drop_link(&mut self, now: Instant, cause: DropCause) {
         let Some(link) = self.link.take() else { return };
         match cause {
-            DropCause::PeerDead => self.suspended(now, SuspendCause::PeerSilent),
+            DropCause::PeerDead => {
+                self.settle(now, &link);
+                self.suspended(now, SuspendCause::PeerSilent);
+            }
             DropCause::AckWanted => {
                 link.close_in_background();
                 self.dialer.settle();
@@ -430,10 +464,22 @@ impl<S: LinkSource> Driver<S> {
     fn link_down(&mut self, now: Instant, cause: SuspendCause) {
         let Some(link) = self.link.take() else { return };
         self.session.handle_link_down(now, link.generation());
-        if link.age(now) >= self.config.redial.backoff_max {
+        self.settle(now, &link);
+        self.suspended(now, cause);
+    }
+
+    /// A link that was of use ends the outage before it. One that only came up does not: a peer
+    /// that breaks each link after the handshake would be called again and again without a pause.
+    fn settle(&mut self, now: Instant, link: &LiveLink) {
+        let brought = self.progress() != self.progress_before;
+        if brought || link.age(now) >= self.config.redial.backoff_max {
             self.dialer.settle();
         }
-        self.suspended(now, cause);
+    }
+
+    /// Grows with every message that gets through, either way.
+    fn progress(&self) -> u64 {
+        self.session.received() + self.session.log().acked()
     }
 
     fn suspended(&mut self, now: Instant, cause: SuspendCause) {
@@ -443,11 +489,11 @@ impl<S: LinkSource> Driver<S> {
             return;
         }
         if self.opened.is_some() {
+            let error = io::Error::other(cause.to_string());
             if self.role == Role::Initiator && now >= self.connect_by {
-                self.session.abort(LossReason::OutageLimit);
-                let source = std::io::Error::other(cause.to_string());
-                let attempts = self.dialer.attempts();
-                self.report_opened(Err(ConnectError::Unreachable { attempts, source }));
+                self.unreachable(error);
+            } else {
+                self.connect_error = Some(error);
             }
             let attempts = self.dialer.attempts();
             self.shared.status.send_replace(Status::Connecting { attempts });
