@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rejoin_core::protocol::CloseReason;
 use rejoin_core::{
-    Conduit as _, ConduitRx, ConduitTx, ConduitTxPermit, MemoryNetwork, StableConfig, Status,
+    ConduitRx, ConduitTx, ConduitTxPermit, MemoryNetwork, StableConfig, Status,
 };
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
@@ -24,13 +24,17 @@ fn world() -> World {
     World::with(narrow(2), room(4, 3))
 }
 
-/// Cuts all links every few milliseconds of virtual time.
+/// Cuts all links again and again, at moments in which others are busy; the pauses are for the
+/// delays of the redialling.
 fn cutter(network: &MemoryNetwork) -> JoinHandle<()> {
     let network = network.clone();
     tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_millis(70)).await;
+        for turns in (10..80).step_by(7).cycle() {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
             network.cut_links();
+            tokio::time::sleep(Duration::from_millis(turns)).await;
         }
     })
 }
@@ -103,6 +107,9 @@ async fn all_at_every_poll(when: Drop, cuts: bool) {
             }
         };
         assert_eq!(position.get(), before + n);
+        if cuts && n % 6 == 5 {
+            world.network.cut_links();
+        }
         match n % 10 {
             3 => cancel_at_every_poll(when, async || tx.acked(position).await.unwrap()).await,
             7 => cancel_at_every_poll(when, async || tx.flush_acked().await.unwrap()).await,
@@ -115,6 +122,7 @@ async fn all_at_every_poll(when: Drop, cuts: bool) {
     }
     assert_eq!(capacity(&world, &tx, &mut rx).await, before, "{when:?}, cuts: {cuts}");
     let stats = tx.stats();
+    assert!(!cuts || stats.resumes > 10, "{stats:?}");
     assert_eq!(stats.messages_accepted, stats.messages_acknowledged);
     assert_eq!(stats.send_log_bytes, 0);
 }
