@@ -130,6 +130,9 @@ pub struct ListenerConfig {
     pub conduit: StableConfig,
     /// How many sessions there may be at a time; further ones are refused. Default 10 000.
     pub sessions_max: usize,
+    /// How many conduits may wait for [`accept`](crate::StableListener::accept); while so many do,
+    /// new sessions are refused. Default 128.
+    pub backlog_max: usize,
     /// How much all sessions together may buffer in their send logs and inboxes, beyond 64 KiB in
     /// either direction that each has in any case. Default 1 GiB.
     ///
@@ -150,6 +153,7 @@ impl Default for ListenerConfig {
         Self {
             conduit: StableConfig::default(),
             sessions_max: 10_000,
+            backlog_max: 128,
             buffered_bytes_max: 1024 * MIB,
             pending_handshakes_max: 1024,
             handshakes_per_second_max: AcceptorConfig::default().handshakes_per_second_max,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, debug, warn};
 
@@ -127,9 +127,10 @@ impl<F: MsgFamily> StableListener<F> {
         config.conduit.validate()?;
         for (setting, value) in [
             ("sessions_max", config.sessions_max),
+            ("backlog_max", config.backlog_max),
             ("pending_handshakes_max", config.pending_handshakes_max),
         ] {
-            if value == 0 {
+            if !(1..=Semaphore::MAX_PERMITS).contains(&value) {
                 return Err(ConfigError::OutOfRange { setting });
             }
         }
@@ -301,6 +302,10 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         }
         let admission = self.table.lock().admit(&hello, random::key());
         match admission {
+            Admission::New(id, _) if self.is_backlog_full() => {
+                self.table.lock().remove(id, false);
+                reject(attachment, &hello, RejectReason::Full);
+            }
             Admission::New(id, key) => {
                 attachment.key = Some(key);
                 self.open(id, attachment);
@@ -330,6 +335,12 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether as many conduits wait to be accepted as may. Those whose peer has yet to show that it
+    /// is there do not count: they could keep others out, and may become a few too many instead.
+    fn is_backlog_full(&self) -> bool {
+        self.offer.max_capacity() - self.offer.capacity() >= self.config.backlog_max
     }
 
     fn open(&mut self, id: SessionId, attachment: Attachment<AcceptedLink<L>>) {
