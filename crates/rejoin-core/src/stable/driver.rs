@@ -224,6 +224,16 @@ impl<S: LinkSource> Driver<S> {
         }
     }
 
+    /// Forgets a caller that has vanished before the application heard of it.
+    fn start_over(&mut self) {
+        self.session = Session::new(self.role, self.config.session(), random::key());
+        self.room.apply(&mut self.session, &self.shared);
+        self.registrar = Registrar::alone();
+        if let Some(link) = self.link.take() {
+            link.close_in_background();
+        }
+    }
+
     /// Ends the wait for a first link where the next attempt would come too late; gives whether it
     /// did.
     fn give_up_connecting(&mut self) -> bool {
@@ -258,6 +268,10 @@ impl<S: LinkSource> Driver<S> {
                         (generation, Some(answer))
                     }),
                 Ruling::Refuse(reason) => return reject(new, reason),
+                Ruling::PeerRestarted if self.opened.is_some() => {
+                    self.start_over();
+                    return self.admit(now, new);
+                }
                 Ruling::PeerRestarted => {
                     self.session.abort(LossReason::PeerRestarted);
                     return;
