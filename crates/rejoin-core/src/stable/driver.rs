@@ -63,6 +63,9 @@ pub(super) struct Driver<S: LinkSource> {
     source_failed: Option<String>,
     /// What [`progress`](Self::progress) was when the current link came up.
     progress_before: u64,
+    /// Whether the peer has shown itself on the current link.
+    link_proved: bool,
+    last_was_of_use: bool,
     /// What the status says of the next attempt.
     retry_at: Option<tokio::time::Instant>,
     abandoned: bool,
@@ -102,6 +105,8 @@ impl<S: LinkSource> Driver<S> {
             closing: false,
             source_failed: None,
             progress_before: 0,
+            link_proved: false,
+            last_was_of_use: true,
             retry_at: None,
             abandoned: false,
             offers: Offers::default(),
@@ -309,6 +314,7 @@ impl<S: LinkSource> Driver<S> {
             replaced.close_in_background();
         }
         self.progress_before = self.progress();
+        self.link_proved = false;
         self.shared.status.send_replace(status);
         self.migrated(None);
         // A base-profile peer may never say anything; an extended one proves itself by its settings.
@@ -414,6 +420,7 @@ impl<S: LinkSource> Driver<S> {
             match event {
                 Event::KeyProved(link) => {
                     self.registrar.proved(link);
+                    self.link_proved = true;
                     self.report_opened(Ok(()));
                     if let Some(bytes_max) = self.session.peer_item_bytes_max() {
                         self.shared.outbox.limit_items(bytes_max);
@@ -482,13 +489,16 @@ impl<S: LinkSource> Driver<S> {
         self.suspended(now, cause);
     }
 
-    /// A link that was of use ends the outage before it. One that only came up does not: a peer
-    /// that breaks each link after the handshake would be called again and again without a pause.
+    /// A link that was of use ends the outage before it, and so does one that only came up, but not
+    /// a second of them in a row: a peer that breaks each link after the handshake would be called
+    /// again and again without a pause.
     fn settle(&mut self, now: Instant, link: &LiveLink) {
-        let brought = self.progress() != self.progress_before;
-        if brought || link.age(now) >= self.config.redial.backoff_max {
+        let was_of_use = self.progress() != self.progress_before
+            || link.age(now) >= self.config.redial.backoff_max;
+        if was_of_use || (self.link_proved && self.last_was_of_use) {
             self.dialer.settle();
         }
+        self.last_was_of_use = was_of_use;
     }
 
     /// Grows with every message that gets through, either way.
