@@ -19,9 +19,8 @@ fn acceptor() -> (AcceptorSource<MemoryListener>, MemoryConnector) {
 
 async fn pair() -> (Conduit, Conduit, MemoryConnector) {
     let (source, connector) = acceptor();
-    let both = async {
-        tokio::join!(Conduit::connect(connector.source()), Conduit::connect(source))
-    };
+    let both =
+        async { tokio::join!(Conduit::connect(connector.source()), Conduit::connect(source)) };
     let (near, far) = within(both).await;
     (near.unwrap(), far.unwrap(), connector)
 }

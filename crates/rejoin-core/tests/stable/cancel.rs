@@ -7,9 +7,7 @@
 use std::time::Duration;
 
 use rejoin_core::protocol::CloseReason;
-use rejoin_core::{
-    ConduitRx, ConduitTx, ConduitTxPermit, MemoryNetwork, StableConfig, Status,
-};
+use rejoin_core::{ConduitRx, ConduitTx, ConduitTxPermit, MemoryNetwork, StableConfig, Status};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use crate::common::{
@@ -73,11 +71,13 @@ async fn all_at_every_poll(when: Drop, cuts: bool) {
         for n in 0..ITEMS {
             let received = match n % 2 {
                 0 => cancel_at_every_poll(when, async || recv(&mut rx).await.unwrap()).await,
-                _ => cancel_at_every_poll(when, async || {
-                    let message = ConduitRx::recv(&mut rx).await.unwrap();
-                    message.map(|message| number(message.get()))
-                })
-                .await,
+                _ => {
+                    cancel_at_every_poll(when, async || {
+                        let message = ConduitRx::recv(&mut rx).await.unwrap();
+                        message.map(|message| number(message.get()))
+                    })
+                    .await
+                }
             };
             assert_eq!(received, Some(n));
         }
@@ -257,7 +257,7 @@ async fn closing() {
                 }
                 within(send(&far_tx, 9)).await.unwrap();
                 let clone = tx.clone();
-                drop(poll_times(close(tx), times, when).await);
+                let _ = poll_times(close(tx), times, when).await;
                 assert!(clone.try_send(&&item(0)[..]).is_err(), "closed at once");
                 expect_all(&mut far_rx, 0..3).await;
                 assert_eq!(within(recv(&mut far_rx)).await.unwrap(), None);

@@ -16,8 +16,8 @@ use rejoin_core::{
 use tokio::time::timeout;
 
 use crate::common::{
-    Drop, World, expect_all, fill, is_suspended, item, narrow, number, poll_times, recv, room, send,
-    send_all, settle, until, within,
+    Drop, World, expect_all, fill, is_suspended, item, narrow, number, poll_times, recv, room,
+    send, send_all, settle, until, within,
 };
 use crate::faults::Plan;
 use crate::peer::{Peer, frame};
@@ -44,8 +44,7 @@ fn session(role: Role, first: u64) -> Session {
 /// Gives both a new link.
 fn shake_hands(now: Instant, near: &mut Session, far: &mut Session) {
     let key = ResumeKey::from_bytes([2; 16]);
-    let (_, answer) =
-        far.handle_client_hello(now, &near.client_hello(), key, usize::MAX).unwrap();
+    let (_, answer) = far.handle_client_hello(now, &near.client_hello(), key, usize::MAX).unwrap();
     near.handle_server_hello(now, &answer, usize::MAX).unwrap();
 }
 
@@ -175,9 +174,8 @@ async fn defect_06_both_ends_replay_before_they_read_and_hang() {
     send_all(&far_tx, 0..150).await;
     settle().await;
     world.network.cut_links();
-    let both = async {
-        tokio::join!(expect_all(&mut near_rx, 0..150), expect_all(&mut far_rx, 0..150))
-    };
+    let both =
+        async { tokio::join!(expect_all(&mut near_rx, 0..150), expect_all(&mut far_rx, 0..150)) };
     within(both).await;
     within(near_tx.flush_acked()).await.unwrap();
     within(far_tx.flush_acked()).await.unwrap();

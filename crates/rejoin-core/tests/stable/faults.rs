@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use rejoin_core::{
-    Attachment, Link, LinkRx, LinkSource, LinkTx, MemoryConnector, MemoryRx, MemoryTx, Peer, SplitLink,
+    Attachment, Link, LinkRx, LinkSource, LinkTx, MemoryConnector, MemoryRx, MemoryTx, Peer,
+    SplitLink,
 };
 use tokio::time::Instant;
 

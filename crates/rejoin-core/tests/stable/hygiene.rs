@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rejoin_core::{MemoryConfig, Raw, StableConduit, StableConfig, StableListener, Status, memory_listener};
+use rejoin_core::{
+    MemoryConfig, Raw, StableConduit, StableConfig, StableListener, Status, memory_listener,
+};
 use tokio::runtime::Handle;
 
 use crate::common::{

@@ -1,6 +1,8 @@
 //! Stable conduits over the memory link, under paused time: what the design promises, one question
 //! a test, and every known defect of the reference.
 
+#![allow(clippy::unwrap_used)]
+
 mod acceptor;
 mod base;
 mod cancel;

@@ -2,7 +2,8 @@
 //! uses nothing of the protocol's code, so that a mistake there is not made here as well.
 
 use rejoin_core::{
-    Link, LinkListener, LinkRx, LinkTx, MemoryConnector, MemoryLink, MemoryListener, MemoryRx, MemoryTx,
+    Link, LinkListener, LinkRx, LinkTx, MemoryConnector, MemoryLink, MemoryListener, MemoryRx,
+    MemoryTx,
 };
 
 use crate::common::within;

@@ -30,9 +30,7 @@ async fn the_status_goes_through_the_life_of_a_conduit() {
     let mut seen = 0;
     while seen < 5 {
         // The cause becomes that of the last attempt, and the wait for the next one shows.
-        let waiting = |status: &Status| {
-            matches!(status, Status::Suspended { attempts, retry_at: Some(_), .. } if *attempts > seen)
-        };
+        let waiting = |status: &Status| matches!(status, Status::Suspended { attempts, retry_at: Some(_), .. } if *attempts > seen);
         let Status::Suspended { cause, attempts, retry_at } = until(&mut status, waiting).await
         else {
             unreachable!()

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rejoin_core::protocol::{CloseReason, LossReason, RejectReason};
 use rejoin_core::{
-    ConnectError, LinkListener, MemoryConfig, RecvError, SendError, StableConfig,
-    StableListener, Status, SuspendCause, memory_listener,
+    ConnectError, LinkListener, MemoryConfig, RecvError, SendError, StableConfig, StableListener,
+    Status, SuspendCause, memory_listener,
 };
 use tokio::time::Instant;
 
