@@ -32,7 +32,7 @@ fn cutter(network: &MemoryNetwork) -> JoinHandle<()> {
                 tokio::task::yield_now().await;
             }
             network.cut_links();
-            tokio::time::sleep(Duration::from_millis(turns)).await;
+            crate::common::pass(Duration::from_millis(turns)).await;
         }
     })
 }
@@ -179,7 +179,7 @@ async fn connecting() {
                 world.network.refuse_dials();
                 let network = world.network.clone();
                 tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    crate::common::pass(Duration::from_secs(1)).await;
                     network.answer_dials();
                 });
             }
@@ -211,7 +211,7 @@ async fn connecting() {
                 }
             }
             drop(other);
-            tokio::time::sleep(Duration::from_secs(30)).await;
+            crate::common::pass(Duration::from_secs(30)).await;
             assert_eq!(world.listener.sessions(), 1, "{when:?}");
         }
     }

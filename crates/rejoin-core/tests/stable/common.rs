@@ -203,5 +203,12 @@ pub(crate) fn cancel_at_every_poll<T>(
 
 /// Lets every other task run until all of them wait.
 pub(crate) async fn settle() {
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    pass(Duration::from_millis(200)).await;
+}
+
+/// Lets this much virtual time pass, with everything that falls due in it. Panics where the clock
+/// is not paused.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::advance(Duration::ZERO).await;
+    let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
 }

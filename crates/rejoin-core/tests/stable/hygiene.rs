@@ -26,7 +26,7 @@ async fn an_idle_conduit_sleeps_between_its_pings() {
     let dial = Conduit::connect(plan.source(&world.connector));
     let (near, far) = within(async { tokio::join!(dial, world.listener.accept()) }).await;
     let near = near.unwrap();
-    tokio::time::sleep(Duration::from_secs(600)).await;
+    crate::common::pass(Duration::from_secs(600)).await;
     assert!(is_connected(&near.status().borrow()));
     let far = far.unwrap();
     // One ping is a sign of life for both.
@@ -77,7 +77,7 @@ async fn a_base_peer_is_left_alone_while_the_inbox_is_full() {
         peer.send_item(n, None, &item(n.into())).await;
         tokio::task::yield_now().await;
     }
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    crate::common::pass(Duration::from_secs(60)).await;
     assert!(near_tx.stats().inbox_bytes < 2 * 10 * 40, "{:?}", near_tx.stats());
     expect_all(&mut near_rx, 0..500).await;
 }
@@ -146,7 +146,7 @@ async fn no_task_and_no_session_is_left_when_everything_is_dropped() {
             }
             drop((near_rx, far));
         }
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        crate::common::pass(Duration::from_secs(30)).await;
         assert_eq!(world.listener.sessions(), 0);
         drop(world);
         settle().await;
@@ -176,7 +176,7 @@ async fn a_listener_that_goes_takes_the_waiting_and_leaves_the_living() {
     until(&mut status, Status::is_final).await;
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     drop((near_tx, _near_rx, _tx, rx, far_tx, far_rx));
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    crate::common::pass(Duration::from_secs(30)).await;
     assert_eq!(Handle::current().metrics().num_alive_tasks(), base);
 }
 

@@ -70,9 +70,9 @@ async fn abandoned_sessions_expire() {
     world.network.refuse_dials();
     world.network.cut_links();
     let outage_max = StableConfig::default().outage_max;
-    tokio::time::sleep(outage_max - Duration::from_secs(1)).await;
+    crate::common::pass(outage_max - Duration::from_secs(1)).await;
     assert_eq!(world.listener.sessions(), 5);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    crate::common::pass(Duration::from_secs(2)).await;
     assert_eq!(world.listener.sessions(), 0);
     for (tx, mut rx) in ends {
         let RecvError::Lost(lost) = within(recv(&mut rx)).await.unwrap_err() else { panic!() };
@@ -95,7 +95,7 @@ async fn peers_that_vanish_after_their_hello_are_forgotten_soon() {
             peers.extend(stays.then_some(peer));
         }
         assert_eq!(world.listener.sessions(), 100);
-        tokio::time::sleep(Duration::from_secs(31)).await;
+        crate::common::pass(Duration::from_secs(31)).await;
         assert_eq!(world.listener.sessions(), 0, "stays: {stays}");
         let (near, far) = world.open().await;
         let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
@@ -155,7 +155,7 @@ async fn what_was_accepted_is_delivered_after_all_handles_are_dropped() {
     world.network.answer_dials();
     expect_all(&mut far_rx, 0..50).await;
     assert_eq!(within(recv(&mut far_rx)).await.unwrap(), None);
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    crate::common::pass(Duration::from_secs(11)).await;
     assert_eq!(world.listener.sessions(), 0);
 }
 

@@ -17,8 +17,9 @@ async fn senders_at_once_under_cuts() {
     let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
     let network = world.network.clone();
     let cutter = tokio::spawn(async move {
+        let mut often = tokio::time::interval(Duration::from_millis(3));
         loop {
-            tokio::time::sleep(Duration::from_millis(3)).await;
+            often.tick().await;
             network.cut_links();
         }
     });

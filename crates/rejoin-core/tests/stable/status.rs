@@ -64,7 +64,7 @@ async fn a_new_outage_counts_its_attempts_from_the_beginning() {
         let suspended = until(&mut status, is_suspended).await;
         assert!(matches!(suspended, Status::Suspended { attempts: 0, .. }), "{suspended:?}");
         world.network.refuse_dials();
-        tokio::time::sleep(Duration::from_secs(20)).await;
+        crate::common::pass(Duration::from_secs(20)).await;
         world.network.answer_dials();
         until(&mut status, is_connected).await;
     }
