@@ -84,6 +84,13 @@ impl Lane {
         self.tx.flush_acked().await.map_err(SendError::Lost)
     }
 
+    /// Waits until the peer has acknowledged `messages` messages, or nothing more can be expected.
+    pub(crate) async fn acknowledged(&self, messages: u64) {
+        self.accepted.wait_for(messages, || false).await;
+        // An error ends the run elsewhere.
+        let _ = self.tx.flush_acked().await;
+    }
+
     /// Whether a message is on its way that was sent after this direction was frozen, when `begun`
     /// messages were begun; or one cannot even set out, because the send log is full of others.
     pub(crate) fn is_in_flight(&self, begun: u64) -> bool {
