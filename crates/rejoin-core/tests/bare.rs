@@ -1,5 +1,6 @@
 //! The bare conduit over memory links, under paused time: what it promises while its link lives,
 //! and what each side learns when it dies.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::error::Error;
 use std::future::{Future, poll_fn};

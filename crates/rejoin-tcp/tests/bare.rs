@@ -1,4 +1,5 @@
 //! The bare conduit over real TCP on the loopback interface.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
