@@ -16,8 +16,8 @@ const MIB: usize = 1024 * 1024;
 /// # Memory
 ///
 /// A conduit holds at most `send_log_bytes_max + inbox_bytes_max + 2 × message_bytes_max` bytes of
-/// messages, 40 MiB by default, and next to nothing while it is idle. The link under it has buffers
-/// of its own.
+/// messages, 40 MiB by default, and next to nothing while it is idle. Buffers of messages to send can
+/// be twice as large as what is in them, and the link has buffers of its own.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StableConfig {
