@@ -69,7 +69,7 @@ mod source;
 pub use config::{Keepalive, TcpConfig};
 pub use error::TcpError;
 pub use link::{TcpLink, TcpLinkRx, TcpLinkTx};
-pub use listener::TcpLinkListener;
+pub use listener::{TcpLinkListener, TcpListenerSource};
 pub use rejoin_core::*;
 pub use rejoin_stream::{StreamConfig, StreamRecvError, StreamSendError};
 pub use source::TcpSource;
