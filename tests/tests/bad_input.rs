@@ -15,8 +15,9 @@ use rejoin_tcp::{AcceptorStats, StableListener};
 
 /// Waits until what `count` adds up of the listener's numbers is 1.
 async fn counted(listener: &StableListener<String>, count: fn(AcceptorStats) -> u64) {
+    let all = |it: AcceptorStats| it.bad_hello + it.closed_early + it.timed_out + it.upgrade_failed;
     soon(async {
-        while count(listener.handshakes()) == 0 {
+        while all(listener.handshakes()) == 0 {
             tokio::task::yield_now().await;
         }
     })
@@ -44,31 +45,36 @@ fn check(intruder: Intruder, cause: &str, count: fn(AcceptorStats) -> u64) {
     assert!(lines.iter().any(|line| line.contains(cause)), "no {cause:?} in {lines:#?}");
 }
 
+// The first four bytes of these are a length. None is that of a hello, so that nothing more is read.
+
 #[test]
-fn an_http_request_is_turned_away() {
-    // "GET " is a length that the link does not take.
+fn an_http_request_is_turned_away_at_once() {
     check(Intruder::Http, "542393671 bytes", |stats| stats.bad_hello);
 }
 
 #[test]
-fn a_tls_hello_is_turned_away() {
-    // Its first four bytes are a length that the link would take.
-    check(Intruder::Tls, "before the deadline", |stats| stats.timed_out);
+fn a_tls_hello_is_turned_away_at_once() {
+    check(Intruder::Tls, "66326 bytes", |stats| stats.bad_hello);
 }
 
 #[test]
-fn a_length_of_4_gib_is_turned_away() {
+fn noise_is_turned_away_at_once() {
+    check(Intruder::Noise, "20892 bytes", |stats| stats.bad_hello);
+}
+
+#[test]
+fn a_length_of_4_gib_is_turned_away_at_once() {
     check(Intruder::HugeLength, "4294967295 bytes", |stats| stats.bad_hello);
 }
 
 #[test]
-fn a_payload_that_is_no_hello_is_turned_away() {
+fn a_payload_that_is_no_hello_is_turned_away_at_once() {
     check(Intruder::NoHello, "was not a hello", |stats| stats.bad_hello);
 }
 
 #[test]
-fn noise_that_announces_more_than_it_sends_is_left_at_the_deadline() {
-    check(Intruder::Noise, "before the deadline", |stats| stats.timed_out);
+fn a_peer_that_stops_inside_its_hello_is_left_at_the_deadline() {
+    check(Intruder::HalfHello, "before the deadline", |stats| stats.timed_out);
 }
 
 #[test]

@@ -1,4 +1,91 @@
 //! A typed, ordered, exactly-once message conduit that outlives the link under it.
+//!
+//! A cable is pulled, a laptop sleeps, a proxy drops the socket: the conduit gets a fresh link from
+//! its [`LinkSource`], proves who it is, replays what the peer missed, and the application sees only
+//! a pause. It is meant for traffic that is not a set of idempotent requests: telemetry, device
+//! links, terminals, event streams, tunnels.
+//!
+//! # The guarantee
+//!
+//! Between two live processes, every message arrives exactly once and in order. Every message is
+//! acknowledged, or handed back to the sender as not known to be delivered. Nothing is lost
+//! silently.
+//!
+//! That ends where a process ends: nothing is written to disk, and a peer that was restarted is a
+//! new peer. An acknowledgement says that the peer's process has the message, not what it did with
+//! it.
+//!
+//! # Example
+//!
+//! A client and a server in one process, over memory links of which one is cut. Over TCP, only the
+//! source and the listener are others.
+//!
+//! ```
+//! use rejoin_core::{MemoryConfig, StableConduit, StableListener, memory_listener};
+//!
+//! #[derive(facet::Facet)]
+//! struct Reading {
+//!     sensor: String,
+//!     celsius: f64,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (listener, connector) = memory_listener(MemoryConfig::default());
+//! let network = connector.network().clone();
+//! let mut listener = StableListener::<Reading>::new(listener);
+//!
+//! let client = tokio::spawn(async move {
+//!     let conduit = StableConduit::<Reading>::connect(connector.source()).await?;
+//!     let (tx, _rx) = conduit.split();
+//!     for celsius in [20.5, 21.0] {
+//!         tx.send(&Reading { sensor: "boiler".into(), celsius }).await?;
+//!         network.cut_links();
+//!     }
+//!     tx.close().await?; // ready when the peer has everything
+//!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+//! });
+//!
+//! let (_tx, mut rx) = listener.accept().await?.split();
+//! let mut readings = Vec::new();
+//! while let Some(reading) = rx.recv().await? {
+//!     readings.push((reading.sensor.clone(), reading.celsius));
+//! }
+//! assert_eq!(readings, [("boiler".into(), 20.5), ("boiler".into(), 21.0)]);
+//! client.await?.map_err(|error| error.to_string())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layers
+//!
+//! Each knows only the one below it.
+//!
+//! | layer | what it deals in | names |
+//! | --- | --- | --- |
+//! | messages | types, their lifetimes, their encoding | [`MsgFamily`], [`Codec`], [`SelfRef`] |
+//! | conduit | typed messages, both ways | [`Conduit`]: [`StableConduit`], [`BareConduit`] |
+//! | session | numbers, acknowledgements, replay, keys | [`protocol`], without any I/O |
+//! | link | whole payloads, in order, while it lives | [`Link`], [`LinkTx`], [`LinkRx`] |
+//! | source | one link after another | [`LinkSource`], [`LinkListener`] |
+//!
+//! # Where to find what
+//!
+//! - To open or accept a conduit: [`StableConduit::connect`], [`StableListener`], and their
+//!   settings [`StableConfig`] and [`ListenerConfig`], which state the memory they cost.
+//! - To send and receive: [`StableTx`], [`StableRx`]; generically: [`ConduitTx`], [`ConduitRx`].
+//! - To watch: [`Status`], [`Stats`], and events of the `tracing` crate.
+//! - For one link without resumption: [`BareConduit`].
+//! - For tests: the links of [`memory_link_pair`], and [`MemoryNetwork`], which cuts them.
+//! - To write a transport: the `# Behavior` lists of [`Link`], [`LinkSource`] and [`LinkListener`].
+//!   For byte streams there is the crate `rejoin-stream`, and for TCP `rejoin-tcp`.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `serde`: the family `Serde` and the codec `SerdePostcard`, for messages that derive serde's
+//!   traits instead of Facet's. The bytes are the same.
 
 mod acceptor;
 mod bare;

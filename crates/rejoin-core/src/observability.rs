@@ -29,6 +29,7 @@
 //! | `a handshake failed` | debug | `peer`, `cause` | a stranger gave no hello |
 //! | `a handshake was given up` | debug | `peer`, `cause` | there were too many at a time |
 //! | `no link accepted` | debug | `error` | a listener's source failed once |
+//! | `the link listener has failed for good` | warn | `error` | nothing more is accepted |
 //! | `the listener failed and is tried again` | debug | `cause` | |
 //! | `the listener failed for good` | debug | `cause` | |
 //!

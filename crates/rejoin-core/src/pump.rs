@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use crate::link::{LinkRx, LinkTx};
-use crate::protocol::Transmit;
+use crate::protocol::{Transmit, item_cost};
 
 /// The most payloads that cross at a time.
 const BATCH_PAYLOADS: usize = 1024;
@@ -29,12 +29,22 @@ type LinkFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 pub(crate) struct Reader {
     future: LinkFuture,
     pipe: Arc<Mutex<Vec<Bytes>>>,
+    batch_bytes: Arc<AtomicUsize>,
 }
 
 impl Reader {
     pub(crate) fn new(rx: impl LinkRx) -> Self {
         let pipe = Arc::default();
-        Self { future: Box::pin(read(rx, Arc::clone(&pipe))), pipe }
+        let batch_bytes = Arc::new(AtomicUsize::new(BATCH_BYTES));
+        let future = Box::pin(read(rx, Arc::clone(&pipe), Arc::clone(&batch_bytes)));
+        Self { future, pipe, batch_bytes }
+    }
+
+    /// From now on, takes nothing more in one batch once it has this many bytes; for a caller whose
+    /// own bound is narrower than a batch. Each payload counts as [`item_cost`] says.
+    pub(crate) fn limit(&self, batch_bytes: u64) {
+        let batch_bytes = usize::try_from(batch_bytes).unwrap_or(usize::MAX).min(BATCH_BYTES);
+        self.batch_bytes.store(batch_bytes, Ordering::Relaxed);
     }
 
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
@@ -52,14 +62,18 @@ impl Reader {
 }
 
 /// Reads until the link ends, putting a batch down whenever the link has no more at hand.
-async fn read(mut rx: impl LinkRx, pipe: Arc<Mutex<Vec<Bytes>>>) -> io::Result<()> {
+async fn read(
+    mut rx: impl LinkRx,
+    pipe: Arc<Mutex<Vec<Bytes>>>,
+    batch_bytes: Arc<AtomicUsize>,
+) -> io::Result<()> {
     let put = |batch: &mut Vec<Bytes>| {
         std::mem::swap(&mut *pipe.lock().unwrap_or_else(PoisonError::into_inner), batch);
     };
     let mut batch = Vec::new();
     loop {
         let mut bytes = 0;
-        while batch.len() < BATCH_PAYLOADS && bytes < BATCH_BYTES {
+        while batch.len() < BATCH_PAYLOADS && bytes < batch_bytes.load(Ordering::Relaxed) as u64 {
             let mut receiving = pin!(rx.recv());
             let received = poll_fn(|cx| {
                 let polled = receiving.as_mut().poll(cx);
@@ -72,7 +86,7 @@ async fn read(mut rx: impl LinkRx, pipe: Arc<Mutex<Vec<Bytes>>>) -> io::Result<(
             .await;
             match received {
                 Ok(Some(payload)) => {
-                    bytes += payload.len();
+                    bytes += item_cost(payload.len());
                     batch.push(payload);
                 }
                 Ok(None) => {

@@ -24,6 +24,34 @@
 //! # }
 //! ```
 //!
+//! Each message is its length, four bytes, the lowest first, and its bytes. An announced length is
+//! checked against the limit of [`StreamConfig`] before anything is allocated. Many messages
+//! go into one write, and large bodies are written from where they are.
+//!
+//! A link is what conduits run over:
+//!
+//! ```
+//! use rejoin_core::{BareConduit, Peer};
+//! use rejoin_stream::{LengthPrefixedLink, StreamConfig};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (ours, theirs) = tokio::io::duplex(1024);
+//! let conduit = |stream| {
+//!     let link = LengthPrefixedLink::from_stream(stream, Peer::default(), &StreamConfig::default());
+//!     BareConduit::<(u32, String)>::new(link)
+//! };
+//! let (tx, _rx) = conduit(ours).split();
+//! let (_tx, mut rx) = conduit(theirs).split();
+//! tx.send(&(7, "seven".into())).await?;
+//! assert_eq!(*rx.recv().await?.ok_or("closed")?, (7, "seven".into()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Names: [`LengthPrefixedLink`] and its halves, [`StreamConfig`], and the errors that travel inside
+//! [`io::Error`](std::io::Error): [`StreamSendError`], [`StreamRecvError`].
+//!
 //! This crate opens nothing and knows no addresses. It has no goodbye of its own on the wire
 //! either: a stream that ends between two messages counts as closed by the peer.
 

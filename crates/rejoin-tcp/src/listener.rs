@@ -4,12 +4,33 @@ use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 
-use rejoin_core::LinkListener;
+use rejoin_core::{AcceptorSource, LinkListener};
 use tokio::net::TcpListener;
 
 use crate::config::TcpConfig;
 use crate::error::TcpError;
 use crate::link::TcpLink;
+
+/// A source of the links on which the peer speaks first: for a conduit that waits to be called by
+/// one peer, where a [`StableListener`](rejoin_core::StableListener) would be for many.
+///
+/// ```
+/// use rejoin_tcp::{AcceptorConfig, StableConduit, TcpLinkListener, TcpListenerSource, TcpSource};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = TcpLinkListener::bind("127.0.0.1:0").await?;
+/// let calling = StableConduit::<String>::connect(TcpSource::new(listener.local_addr()?));
+/// let called = TcpListenerSource::new(listener, AcceptorConfig::default());
+/// let (near, far) = tokio::try_join!(calling, StableConduit::<String>::connect(called))?;
+///
+/// let ((tx, _), (_, mut rx)) = (near.split(), far.split());
+/// tx.send(&"hello".into()).await?;
+/// assert_eq!(rx.recv().await?.ok_or("closed")?.as_str(), "hello");
+/// # Ok(())
+/// # }
+/// ```
+pub type TcpListenerSource = AcceptorSource<TcpLinkListener>;
 
 /// Accepts TCP connections as links.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ pub(crate) enum Intruder {
     Http,
     /// The beginning of a TLS 1.3 hello.
     Tls,
-    /// Bytes without a meaning, which announce more than 16 KiB.
+    /// Bytes without a meaning.
     Noise,
     Nothing,
     /// Closes at once.
@@ -44,6 +44,8 @@ pub(crate) enum Intruder {
     LargeLength,
     /// As long as a hello, and none.
     NoHello,
+    /// The first bytes of a hello.
+    HalfHello,
     /// A hello for a new session with this nonce, and garbage.
     HelloThenGarbage(u8),
 }
@@ -73,6 +75,7 @@ impl Intruder {
             Self::HugeLength => vec![0xff; 4],
             Self::LargeLength => prefixed(16 << 20, b"little"),
             Self::NoHello => prefixed(25, &[0xa5; 25]),
+            Self::HalfHello => prefixed(25, &ClientHello::fresh().encode()[..10]),
             Self::HelloThenGarbage(nonce) => {
                 let mut hello = ClientHello::fresh().encode();
                 // The flag of the extended profile, and the nonce that belongs to it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::bare::driver::Driver;
 use crate::bare::error::{BareRecvError, BareSendError, LinkLost};
-use crate::bare::{BareConfig, Shared};
+use crate::bare::{BareConfig, SendEnd, Shared};
 use crate::codec::Codec;
 use crate::conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
 use crate::handover::{Claim, Received, Refusal, Taker};
@@ -16,8 +16,10 @@ use crate::selfref::SelfRef;
 
 /// A typed, ordered message channel over one link, which dies with it.
 ///
-/// What was accepted for sending may be lost together with the link. When all handles are dropped,
-/// what was accepted is still written, and the link closed, in the background.
+/// What was accepted for sending may be lost together with the link: only an answer of the peer
+/// says that it has come. When all handles are dropped, what was accepted is still written, and the
+/// link closed, in the background, within the time that [`BareConfig::linger`] gives; what the peer
+/// still sends is thrown away.
 #[derive(Debug)]
 pub struct BareConduit<F: MsgFamily> {
     tx: BareTx<F>,
@@ -27,14 +29,16 @@ pub struct BareConduit<F: MsgFamily> {
 impl<F: MsgFamily> BareConduit<F> {
     /// Makes a conduit of `link`, with the default settings.
     ///
-    /// Must be called within a tokio runtime; the conduit is driven by a task on it.
+    /// Must be called within a tokio runtime with time enabled; the conduit is driven by a task on
+    /// it.
     pub fn new(link: impl Link) -> Self {
         Self::with_config(link, &BareConfig::default())
     }
 
     /// Makes a conduit of `link`.
     ///
-    /// Must be called within a tokio runtime; the conduit is driven by a task on it.
+    /// Must be called within a tokio runtime with time enabled; the conduit is driven by a task on
+    /// it.
     pub fn with_config(link: impl Link, config: &BareConfig) -> Self {
         let shared = Shared::new(config);
         shared.outbox.add_handle();
@@ -42,7 +46,7 @@ impl<F: MsgFamily> BareConduit<F> {
         tokio::spawn(Driver::new(link, Arc::clone(&shared)));
         Self {
             tx: BareTx { shared: Arc::clone(&shared), family: PhantomData },
-            rx: BareRx { taker: Taker::new(shared.inbox_bytes_max), shared, family: PhantomData },
+            rx: BareRx { taker: Taker::default(), shared, family: PhantomData },
         }
     }
 
@@ -110,7 +114,8 @@ impl<F: MsgFamily> BareTx<F> {
     ///
     /// Dropping the future gives up the place in the queue, and nothing else.
     pub async fn reserve(&self) -> Result<BarePermit<'_, F>, BareSendError> {
-        match self.shared.outbox.claim().await {
+        let outbox = &self.shared.outbox;
+        match outbox.claim(outbox.permit_cost()).await {
             Ok(claim) => Ok(BarePermit { tx: self, claim }),
             Err(refusal) => Err(self.refused(refusal)),
         }
@@ -130,11 +135,11 @@ impl<F: MsgFamily> BareTx<F> {
     /// Once polled, the conduit closes in the background when the future is dropped.
     pub async fn close(self) -> Result<(), LinkLost> {
         self.shared.outbox.close(CloseReason::default());
-        // An error means that the driver is gone, which has said why.
-        let _ = self.shared.send_ended.subscribe().wait_for(|&ended| ended).await;
-        match self.shared.lost() {
-            Some(lost) => Err(lost),
-            None => Ok(()),
+        let mut ended = self.shared.send_ended.subscribe();
+        let ended = ended.wait_for(Option::is_some).await.expect("`self` has the sender");
+        match &*ended {
+            Some(SendEnd::Lost(lost)) => Err(lost.clone()),
+            _ => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -14,6 +15,8 @@ use crate::protocol::{Position, item_cost};
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<InboxState>,
+    /// How much the application takes before the driver is told.
+    report_after: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -25,8 +28,17 @@ struct InboxState {
 }
 
 impl Inbox {
-    pub(crate) fn new() -> Self {
-        Self { state: Mutex::default() }
+    /// An inbox for a window of this many bytes.
+    pub(crate) fn new(window: u64) -> Self {
+        let inbox = Self { state: Mutex::default(), report_after: AtomicU64::new(0) };
+        inbox.set_window(window);
+        inbox
+    }
+
+    /// From now on the peer has a window of this many bytes.
+    pub(crate) fn set_window(&self, window: u64) {
+        // A quarter at a time is soon enough for a peer that waits for room.
+        self.report_after.store((window / 4).max(1), Ordering::Relaxed);
     }
 
     /// Puts received items down, and leaves `items` empty.
@@ -90,29 +102,16 @@ pub(crate) struct Received {
 }
 
 /// The receiving handle's end of an inbox.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Taker {
     /// Taken from the inbox and not given out yet.
     items: VecDeque<Bytes>,
     next: Position,
     /// The cost of what was given out since the driver was told.
     consumed: u64,
-    /// How much is given out before the driver is told.
-    consumed_max: u64,
 }
 
 impl Taker {
-    /// A taker from an inbox that is bounded by `inbox_bytes_max`.
-    pub(crate) fn new(inbox_bytes_max: u64) -> Self {
-        Self {
-            items: VecDeque::new(),
-            next: Position::default(),
-            consumed: 0,
-            // A quarter at a time is soon enough for a peer that waits for room.
-            consumed_max: (inbox_bytes_max / 4).max(1),
-        }
-    }
-
     /// The position of the next item.
     pub(crate) fn next_position(&self) -> Position {
         self.next
@@ -127,7 +126,7 @@ impl Taker {
         let position = self.next;
         self.next = position.next();
         self.consumed += item_cost(bytes.len());
-        if self.consumed >= self.consumed_max {
+        if self.consumed >= inbox.report_after.load(Ordering::Relaxed) {
             outbox.consume(std::mem::take(&mut self.consumed));
         }
         Some(Received { position, bytes })

@@ -6,7 +6,11 @@
 //! lock is ever held across an await point or an I/O call.
 
 mod inbox;
+mod offer;
 mod outbox;
+mod room;
 
 pub(crate) use inbox::{Inbox, Received, Taker};
-pub(crate) use outbox::{Claim, Migration, Offer, Outbox, Refusal};
+pub(crate) use offer::Offer;
+pub(crate) use outbox::{Migration, Outbox, Refusal};
+pub(crate) use room::Claim;

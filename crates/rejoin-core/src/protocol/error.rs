@@ -222,8 +222,9 @@ pub enum LossReason {
     /// The peer closed the session and did not take what was still to be sent.
     #[error("the peer closed the session before it took everything")]
     PeerClosed,
-    /// The session was closed, and the linger limit passed before everything was acknowledged.
-    #[error("the linger limit passed before everything was acknowledged")]
+    /// The session was closed, and the linger limit passed before everything was acknowledged and
+    /// the peer had closed its direction, too.
+    #[error("the linger limit passed before both sides had everything")]
     LingerExpired,
     /// The listener that owned the session, or the runtime under it, is gone.
     #[error("the driver of the session was stopped")]

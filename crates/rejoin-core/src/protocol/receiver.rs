@@ -111,6 +111,11 @@ impl Receiver {
         debug_assert!(self.cost_consumed <= self.cost_received, "consumed more than received");
     }
 
+    /// From now on the peer is given this window. What it was promised before stays promised.
+    pub(super) fn set_window(&mut self, window: u64) {
+        self.window = window;
+    }
+
     /// The application acknowledges all items before `count`; later calls never take it back.
     pub(super) fn acknowledge(&mut self, now: Instant, count: u64, policy: &AckPolicy) {
         let count = count.min(self.received);

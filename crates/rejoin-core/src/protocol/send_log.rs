@@ -69,6 +69,12 @@ impl Batch {
         self.ends.is_empty()
     }
 
+    /// How many bytes fit into the memory that the batch has.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The bytes of all items together.
     #[must_use]
     pub fn committed(&self) -> usize {

@@ -1,17 +1,12 @@
 //! The acceptor's table: which session a hello belongs to.
 //!
-//! It knows keys and nothing else of a session. Keys rotate with each handshake, and an answer can
-//! be lost, so a session has several valid keys at a time: the last that the peer has shown to
-//! know, and those given out since.
+//! It knows keys and nothing else of a session. Keys rotate, and an answer can be lost, so a session
+//! has up to two valid keys: the last that the peer has shown to know, and the one given out since.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::protocol::error::RejectReason;
 use crate::protocol::hello::{ClientHello, Opening, ResumeKey};
-
-/// How many keys a session has at most: the proved one and those given out since. More than two
-/// matter only when hellos from abandoned links arrive late.
-const KEYS_PER_SESSION: usize = 8;
 
 /// Names a session in its table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -28,21 +23,28 @@ impl SessionId {
 /// What becomes of a hello.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
-    /// It opens this new session.
-    New(SessionId),
-    /// It goes on with this session.
-    Resume(SessionId),
+    /// It opens this new session; the answer is to hold this key.
+    New(SessionId, ResumeKey),
+    /// It goes on with this session; the answer is to hold this key.
+    Resume(SessionId, ResumeKey),
     /// It is refused.
     Reject(RejectReason),
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// The proved key first, then those given out since, oldest first.
-    keys: VecDeque<ResumeKey>,
+    /// The last key that the peer has shown to know.
+    proved: Option<ResumeKey>,
+    /// The key given out since, and given again until it is proved. A new one with each answer would
+    /// let late echoes of one hello push out the key that the peer has.
+    given: Option<ResumeKey>,
     nonce: Option<ResumeKey>,
-    /// Whether the peer has shown that it knows any key.
-    proved: bool,
+}
+
+impl Entry {
+    fn keys(&self) -> impl Iterator<Item = ResumeKey> {
+        self.proved.into_iter().chain(self.given)
+    }
 }
 
 /// All sessions of one acceptor, by key.
@@ -56,7 +58,7 @@ pub struct Sessions {
     by_key: HashMap<ResumeKey, SessionId>,
     by_nonce: HashMap<ResumeKey, SessionId>,
     /// The keys of sessions that were closed in good order, oldest first.
-    closed: VecDeque<(SessionId, VecDeque<ResumeKey>)>,
+    closed: VecDeque<Entry>,
     next_id: u64,
     refuse_new: Option<RejectReason>,
 }
@@ -86,8 +88,8 @@ impl Sessions {
         found.copied().filter(|id| self.entries.contains_key(id))
     }
 
-    /// Decides on `hello`. Where it is admitted, `key`, which must be fresh randomness, becomes one
-    /// more valid key of the session, to be sent in the answer.
+    /// Decides on `hello`. `key` must be fresh randomness; it becomes valid if the session is in need
+    /// of another key.
     #[must_use]
     pub fn admit(&mut self, hello: &ClientHello, key: ResumeKey) -> Admission {
         match hello.opening() {
@@ -96,14 +98,15 @@ impl Sessions {
         }
     }
 
-    /// The peer has shown that it knows `key`: older ones are of no use any more.
+    /// The peer has shown that it knows `key`: an older one is of no use any more.
     pub fn prove(&mut self, id: SessionId, key: ResumeKey) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.proved = true;
-        if let Some(index) = entry.keys.iter().position(|it| *it == key) {
-            for old in entry.keys.drain(..index) {
-                self.by_key.remove(&old);
-            }
+        if entry.given != Some(key) {
+            return;
+        }
+        entry.given = None;
+        if let Some(old) = entry.proved.replace(key) {
+            self.by_key.remove(&old);
         }
     }
 
@@ -115,14 +118,14 @@ impl Sessions {
             self.by_nonce.remove(&nonce);
         }
         if !closed {
-            self.forget_keys(&entry.keys);
+            self.forget_keys(&entry);
             return;
         }
-        self.closed.push_back((id, entry.keys));
+        self.closed.push_back(entry);
         if self.closed.len() > self.sessions_max
-            && let Some((_, keys)) = self.closed.pop_front()
+            && let Some(oldest) = self.closed.pop_front()
         {
-            self.forget_keys(&keys);
+            self.forget_keys(&oldest);
         }
     }
 
@@ -151,19 +154,17 @@ impl Sessions {
             return Admission::Reject(RejectReason::Closed);
         }
         self.prove(id, known);
-        self.give_key(id, key);
-        Admission::Resume(id)
+        Admission::Resume(id, self.key_to_give(id, key))
     }
 
     fn open(&mut self, nonce: Option<ResumeKey>, key: ResumeKey) -> Admission {
         if let Some(&id) = nonce.and_then(|nonce| self.by_nonce.get(&nonce)) {
             // The answer to this hello was lost, unless the peer has already used it: then this is
             // an echo from an abandoned link, and must not disturb the session.
-            if self.entries.get(&id).is_some_and(|entry| entry.proved) {
+            if self.entries.get(&id).is_some_and(|entry| entry.proved.is_some()) {
                 return Admission::Reject(RejectReason::Stale);
             }
-            self.give_key(id, key);
-            return Admission::Resume(id);
+            return Admission::Resume(id, self.key_to_give(id, key));
         }
         if let Some(reason) = self.refuse_new {
             return Admission::Reject(reason);
@@ -173,30 +174,28 @@ impl Sessions {
         }
         self.next_id += 1;
         let id = SessionId(self.next_id);
-        self.entries.insert(id, Entry { keys: VecDeque::from([key]), nonce, proved: false });
+        self.entries.insert(id, Entry { proved: None, given: Some(key), nonce });
         self.by_key.insert(key, id);
         if let Some(nonce) = nonce {
             self.by_nonce.insert(nonce, id);
         }
-        Admission::New(id)
+        Admission::New(id, key)
     }
 
-    fn give_key(&mut self, id: SessionId, key: ResumeKey) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if entry.keys.len() == KEYS_PER_SESSION {
-            // The proved key stays; of the others, the oldest is the least likely to be in use.
-            let oldest_unproved = usize::from(entry.proved);
-            if let Some(old) = entry.keys.remove(oldest_unproved) {
-                self.by_key.remove(&old);
-            }
+    /// The key for the next answer: the one that waits to be proved, or else `fresh`.
+    fn key_to_give(&mut self, id: SessionId, fresh: ResumeKey) -> ResumeKey {
+        let Some(entry) = self.entries.get_mut(&id) else { return fresh };
+        if let Some(given) = entry.given {
+            return given;
         }
-        entry.keys.push_back(key);
-        self.by_key.insert(key, id);
+        entry.given = Some(fresh);
+        self.by_key.insert(fresh, id);
+        fresh
     }
 
-    fn forget_keys(&mut self, keys: &VecDeque<ResumeKey>) {
-        for key in keys {
-            self.by_key.remove(key);
+    fn forget_keys(&mut self, entry: &Entry) {
+        for key in entry.keys() {
+            self.by_key.remove(&key);
         }
     }
 }

@@ -87,7 +87,8 @@ impl<F: MsgFamily> StableConduit<F> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let id = NUMBER.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!("session", role = ?source.role(), id);
-        let driver = Driver::new(source, Arc::new(config), shared, Registrar::alone(), opened);
+        let driver =
+            Driver::new(source, Arc::new(config), shared, Registrar::alone(), None, opened);
         tokio::spawn(driver.instrument(span));
         match wait.await {
             Ok(result) => result.map(|()| conduit),
@@ -245,7 +246,7 @@ impl<F: MsgFamily> StableTx<F> {
 
     /// Waits for room in the send log and keeps it for one message.
     ///
-    /// A permit holds 64 KiB of the log, or an eighth of it if that is less.
+    /// A permit holds 8 KiB of the log, or an eighth of it if that is less.
     ///
     /// # Errors
     ///
@@ -255,7 +256,8 @@ impl<F: MsgFamily> StableTx<F> {
     ///
     /// Dropping the future gives up the place in the queue, and nothing else.
     pub async fn reserve(&self) -> Result<StablePermit<'_, F>, SendError> {
-        match self.shared().outbox.claim().await {
+        let outbox = &self.shared().outbox;
+        match outbox.claim(outbox.permit_cost()).await {
             Ok(claim) => Ok(StablePermit { tx: self, claim }),
             Err(refusal) => Err(self.refused(refusal)),
         }
@@ -506,8 +508,7 @@ pub struct StableRx<F: MsgFamily> {
 
 impl<F: MsgFamily> StableRx<F> {
     fn new(shared: Arc<Shared>) -> Self {
-        let taker = Taker::new(shared.inbox_bytes_max);
-        Self { handle: Handle::new(shared), taker, family: PhantomData }
+        Self { handle: Handle::new(shared), taker: Taker::default(), family: PhantomData }
     }
 
     /// Waits for the next message; `None` when the peer has closed the conduit.

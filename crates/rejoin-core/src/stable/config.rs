@@ -16,15 +16,16 @@ const MIB: usize = 1024 * 1024;
 /// # Memory
 ///
 /// A conduit holds at most `send_log_bytes_max + inbox_bytes_max + 2 × message_bytes_max` bytes of
-/// messages, 40 MiB by default, and next to nothing while it is idle. The link under it has buffers
-/// of its own.
+/// messages, 40 MiB by default, and next to nothing while it is idle. Buffers of messages to send can
+/// be twice as large as what is in them, and the link has buffers of its own.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StableConfig {
     /// The largest message, in bytes of its encoding. Default 16 MiB; at most 1 GiB.
     ///
-    /// The link must carry messages of this size, too. One message may overshoot the send log, and
-    /// one the inbox.
+    /// The link must carry messages of this size, too, and within less than `peer_dead_after`: a
+    /// message that has not arrived as a whole is no sign of life. One message may overshoot the
+    /// send log, and one the inbox.
     pub message_bytes_max: usize,
     /// How much the send log holds before senders wait: messages from the moment they are accepted
     /// until the peer has acknowledged them. Each counts its bytes and 32 more. Default 4 MiB.
@@ -120,7 +121,9 @@ impl Default for RedialPolicy {
 /// # Memory
 ///
 /// Besides its pending handshakes, for which see [`AcceptorConfig`], a listener holds at most
-/// `sessions_max` times what [`StableConfig`] states for one conduit.
+/// `buffered_bytes_max`, and for each of at most `sessions_max` sessions 128 KiB and two messages.
+/// Where strangers can open sessions, choose
+/// [`message_bytes_max`](StableConfig::message_bytes_max) with this in mind.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerConfig {
@@ -128,6 +131,16 @@ pub struct ListenerConfig {
     pub conduit: StableConfig,
     /// How many sessions there may be at a time; further ones are refused. Default 10 000.
     pub sessions_max: usize,
+    /// How many conduits may wait for [`accept`](crate::StableListener::accept); while so many do,
+    /// new sessions are refused. Default 128.
+    pub backlog_max: usize,
+    /// How much all sessions together may buffer in their send logs and inboxes, beyond 64 KiB in
+    /// either direction that each has in any case. Default 1 GiB.
+    ///
+    /// A session gets as much as its own settings allow, as it needs it. When most of this is in
+    /// use, sessions give back what they do not need, and those that want more wait for their
+    /// peers to acknowledge, or give their peers smaller windows.
+    pub buffered_bytes_max: usize,
     /// How many handshakes may be under way at a time; a further one takes the place of the oldest.
     /// Default 1024.
     pub pending_handshakes_max: usize,
@@ -141,6 +154,8 @@ impl Default for ListenerConfig {
         Self {
             conduit: StableConfig::default(),
             sessions_max: 10_000,
+            backlog_max: 128,
+            buffered_bytes_max: 1024 * MIB,
             pending_handshakes_max: 1024,
             handshakes_per_second_max: AcceptorConfig::default().handshakes_per_second_max,
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, debug, warn};
 
@@ -21,6 +21,7 @@ use crate::protocol::{
 };
 use crate::random;
 use crate::source::{Attachment, LinkListener, LinkSource, is_fatal_kind};
+use crate::stable::allowance::Budget;
 use crate::stable::conduit::StableConduit;
 use crate::stable::config::{ConfigError, ListenerConfig};
 use crate::stable::driver::Driver;
@@ -128,9 +129,10 @@ impl<F: MsgFamily> StableListener<F> {
         config.conduit.validate()?;
         for (setting, value) in [
             ("sessions_max", config.sessions_max),
+            ("backlog_max", config.backlog_max),
             ("pending_handshakes_max", config.pending_handshakes_max),
         ] {
-            if value == 0 {
+            if !(1..=Semaphore::MAX_PERMITS).contains(&value) {
                 return Err(ConfigError::OutOfRange { setting });
             }
         }
@@ -147,6 +149,7 @@ impl<F: MsgFamily> StableListener<F> {
             offer,
             orders,
             admit: Box::new(admit),
+            budget: Budget::new(config.buffered_bytes_max),
             config,
         };
         Ok(Self {
@@ -251,6 +254,7 @@ struct Router<F: MsgFamily, L: LinkListener> {
     offer: mpsc::Sender<StableConduit<F>>,
     orders: mpsc::Receiver<Command>,
     admit: Admit,
+    budget: Arc<Budget>,
     config: ListenerConfig,
 }
 
@@ -298,12 +302,20 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         if let Err(reason) = self.let_in(&attachment, &hello) {
             return reject(attachment, &hello, reason);
         }
-        let key = random::key();
-        attachment.key = Some(key);
-        let admission = self.table.lock().admit(&hello, key);
+        let admission = self.table.lock().admit(&hello, random::key());
         match admission {
-            Admission::New(id) => self.open(id, attachment),
-            Admission::Resume(id) => self.resume(id, &hello, attachment),
+            Admission::New(id, _) if self.is_backlog_full() => {
+                self.table.lock().remove(id, false);
+                reject(attachment, &hello, RejectReason::Full);
+            }
+            Admission::New(id, key) => {
+                attachment.key = Some(key);
+                self.open(id, attachment);
+            }
+            Admission::Resume(id, key) => {
+                attachment.key = Some(key);
+                self.resume(id, &hello, attachment);
+            }
             Admission::Reject(reason) => reject(attachment, &hello, reason),
         }
     }
@@ -325,6 +337,12 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether as many conduits wait to be accepted as may. Those whose peer has yet to show that it
+    /// is there do not count: they could keep others out, and may become a few too many instead.
+    fn is_backlog_full(&self) -> bool {
+        self.offer.max_capacity() - self.offer.capacity() >= self.config.backlog_max
     }
 
     fn open(&mut self, id: SessionId, attachment: Attachment<AcceptedLink<L>>) {
@@ -350,8 +368,17 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         let registrar = Registrar::registered(Arc::clone(&self.table), id);
         let span = tracing::info_span!("session", role = ?Role::Acceptor, id = id.get());
         let source = Routed { links: waiting };
-        let driver = Driver::new(source, config, shared, registrar, opened);
+        let driver = Driver::new(source, config, shared, registrar, Some(&self.budget), opened);
         tokio::spawn(driver.instrument(span));
+    }
+
+    /// What the table says of a session that has ended since `hello` was admitted.
+    fn epitaph(&self, hello: &ClientHello) -> RejectReason {
+        match self.table.lock().admit(hello, random::key()) {
+            Admission::Reject(reason) => reason,
+            // It is about to be removed.
+            Admission::New(..) | Admission::Resume(..) => RejectReason::Full,
+        }
     }
 
     fn resume(
@@ -365,9 +392,9 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
                 Ok(()) => return,
                 // The driver is behind with links of this very session; the peer will try again.
                 Err(TrySendError::Full(attachment)) => (attachment, RejectReason::Full),
-                Err(TrySendError::Closed(attachment)) => (attachment, RejectReason::UnknownKey),
+                Err(TrySendError::Closed(attachment)) => (attachment, self.epitaph(hello)),
             },
-            None => (attachment, RejectReason::UnknownKey),
+            None => (attachment, self.epitaph(hello)),
         };
         reject(attachment, hello, reason);
     }

@@ -83,13 +83,12 @@ impl Registrar {
         if let Some(key) = key {
             return Ruling::Admit(key);
         }
-        let key = random::key();
-        match self.table.lock().admit(hello, key) {
-            Admission::New(id) => {
+        match self.table.lock().admit(hello, random::key()) {
+            Admission::New(id, key) => {
                 self.id = Some(id);
                 Ruling::Admit(key)
             }
-            Admission::Resume(_) => Ruling::Admit(key),
+            Admission::Resume(_, key) => Ruling::Admit(key),
             // With room for one session, only a stranger to it is refused for want of room.
             Admission::Reject(RejectReason::Full) => Ruling::PeerRestarted,
             Admission::Reject(reason) => Ruling::Refuse(reason),

@@ -42,7 +42,6 @@ pub(super) struct Shared {
     /// All but `inbox_bytes`, which the application changes as well.
     pub(super) stats: Mutex<Stats>,
     pub(super) outcome: OnceLock<Outcome>,
-    pub(super) inbox_bytes_max: u64,
     /// The cost of all items that the application has taken. The driver hears of it in portions.
     pub(super) consumed: AtomicU64,
 }
@@ -51,12 +50,11 @@ impl Shared {
     pub(super) fn new(config: &StableConfig) -> Arc<Self> {
         Arc::new(Self {
             outbox: Outbox::new(config.send_log_bytes_max, config.message_bytes_max),
-            inbox: Inbox::new(),
+            inbox: Inbox::new(config.inbox_bytes_max as u64),
             receipts: watch::Sender::default(),
             status: watch::Sender::new(Status::Connecting { attempts: 0 }),
             stats: Mutex::default(),
             outcome: OnceLock::new(),
-            inbox_bytes_max: config.inbox_bytes_max as u64,
             consumed: AtomicU64::new(0),
         })
     }

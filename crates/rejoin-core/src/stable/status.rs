@@ -38,7 +38,7 @@ pub enum Status {
     },
     /// It was closed in good order.
     Closed {
-        /// The reason that the peer gave, if it was the peer that closed first.
+        /// The reason that the peer gave; `None` when it gave none and only answered our close.
         by_peer: Option<CloseReason>,
     },
     /// The session is lost.

@@ -11,6 +11,7 @@ use crate::checker::{Checker, Numbered, Tally};
 /// How far one direction is.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    tx: StableTx<Numbered>,
     /// How many messages the sender has begun to send.
     pub(crate) begun: AtomicU64,
     /// How many the conduit has accepted.
@@ -18,7 +19,7 @@ pub(crate) struct Lane {
     /// How many were received.
     pub(crate) received: Counter,
     /// The message last begun has to wait for room in the send log.
-    pub(crate) waits_for_room: AtomicBool,
+    waits_for_room: AtomicBool,
     /// How many messages may be sent for now.
     gate: watch::Sender<u64>,
     /// Tells the messages of one direction from those of the other.
@@ -26,8 +27,9 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(salt: u64) -> Self {
+    pub(crate) fn new(tx: StableTx<Numbered>, salt: u64) -> Self {
         Self {
+            tx,
             begun: AtomicU64::new(0),
             accepted: Counter::default(),
             received: Counter::default(),
@@ -51,13 +53,13 @@ impl Lane {
         self.gate.send_modify(|open| *open += 1);
     }
 
+    /// The conduit that sends.
+    pub(crate) fn tx(&self) -> &StableTx<Numbered> {
+        &self.tx
+    }
+
     /// Sends all messages, as the gate allows, and waits until the peer has them.
-    pub(crate) async fn send(
-        &self,
-        tx: &StableTx<Numbered>,
-        messages: u64,
-        size: u32,
-    ) -> Result<(), SendError> {
+    pub(crate) async fn send(&self, messages: u64, size: u32) -> Result<(), SendError> {
         let mut gate = self.gate.subscribe();
         let mut open = 0;
         let mut message = Numbered::blank(size);
@@ -68,18 +70,33 @@ impl Lane {
             }
             message.fill(self.salt, number);
             self.begun.store(number + 1, Ordering::SeqCst);
-            match tx.try_send(&message) {
+            match self.tx.try_send(&message) {
                 Err(SendError::Full) => {
                     self.waits_for_room.store(true, Ordering::SeqCst);
                     self.accepted.wake();
-                    tx.send(&message).await?;
+                    self.tx.send(&message).await?;
                     self.waits_for_room.store(false, Ordering::SeqCst);
                 }
                 sent => drop(sent?),
             }
             self.accepted.count();
         }
-        tx.flush_acked().await.map_err(SendError::Lost)
+        self.tx.flush_acked().await.map_err(SendError::Lost)
+    }
+
+    /// Waits until the peer has acknowledged `messages` messages, or nothing more can be expected.
+    pub(crate) async fn acknowledged(&self, messages: u64) {
+        self.accepted.wait_for(messages, || false).await;
+        // An error ends the run elsewhere.
+        let _ = self.tx.flush_acked().await;
+    }
+
+    /// Whether a message is on its way that was sent after this direction was frozen, when `begun`
+    /// messages were begun; or one cannot even set out, because the send log is full of others.
+    pub(crate) fn is_in_flight(&self, begun: u64) -> bool {
+        let accepted = self.accepted.get();
+        let unacknowledged = accepted > self.tx.stats().messages_acknowledged;
+        accepted > begun || (self.waits_for_room.load(Ordering::SeqCst) && unacknowledged)
     }
 
     /// Receives and checks everything up to the peer's close. Also gives the longest time between

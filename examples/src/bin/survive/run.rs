@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rejoin_conformance::proxy::FaultProxy;
 use rejoin_tcp::{
     ConnectError, ListenerConfig, RecvError, SendError, SessionLost, StableConduit, StableConfig,
-    StableListener, StableRx, StableTx, Status, TcpLinkListener, TcpSource,
+    StableListener, StableRx, Status, TcpLinkListener, TcpSource,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -60,19 +60,16 @@ fn config() -> StableConfig {
 /// Runs as `options` say, to the end.
 pub(crate) async fn run(options: &Options) -> Result<Report, RunError> {
     let schedule = schedule(options);
-    let Stage { scene, client, server } = open().await?;
+    let (scene, receivers) = open().await?;
     let progress = watch::Sender::new(Progress::default());
     let screen = Screen::new(options.messages * 2, options.verbose);
-    let (client_tx, client_rx) = client.split();
-    let (server_tx, server_rx) = server.split();
-    let (client, server) = (client_tx.clone(), server_tx.clone());
-    let status = client.status();
+    let status = scene.client().status();
 
     let began = Instant::now();
     let traffic = async {
         tokio::try_join!(
-            send_and_cut(&scene, [client_tx, server_tx], &schedule, options, &progress, &screen),
-            receive(&scene, [server_rx, client_rx], options),
+            send_and_cut(&scene, &schedule, options, &progress, &screen),
+            receive(&scene, receivers, options),
         )
     };
     let ((), tallies) = tokio::select! {
@@ -86,8 +83,8 @@ pub(crate) async fn run(options: &Options) -> Result<Report, RunError> {
         sent: scene.lanes().iter().map(|lane| lane.accepted.get()).sum(),
         cuts_planned: schedule.len() as u64,
         cuts: progress.borrow().cuts,
-        resumes: client.stats().resumes,
-        replayed: client.stats().messages_replayed + server.stats().messages_replayed,
+        resumes: scene.client().stats().resumes,
+        replayed: scene.lanes().iter().map(|lane| lane.tx().stats().messages_replayed).sum(),
         elapsed,
         ..Report::default()
     };
@@ -98,14 +95,14 @@ pub(crate) async fn run(options: &Options) -> Result<Report, RunError> {
     Ok(report)
 }
 
-/// Two conduits that are each other's peer, and what is between them.
-struct Stage {
-    scene: Arc<Scene>,
-    client: StableConduit<Numbered>,
-    server: StableConduit<Numbered>,
+/// The receiving halves of two conduits.
+struct Receivers {
+    client: StableRx<Numbered>,
+    server: StableRx<Numbered>,
 }
 
-async fn open() -> Result<Stage, RunError> {
+/// Opens two conduits that are each other's peer, with the proxy between them.
+async fn open() -> Result<(Arc<Scene>, Receivers), RunError> {
     let (to_server, to_client) = (Meter::default(), Meter::default());
     let listener = TcpLinkListener::bind("127.0.0.1:0").await.map_err(RunError::Bind)?;
     let address = listener.local_addr().map_err(RunError::Bind)?;
@@ -119,49 +116,45 @@ async fn open() -> Result<Stage, RunError> {
         StableListener::with_config(listener, listener_config).expect("the settings make sense");
     let client = StableConduit::connect_with(source, config()).await.map_err(RunError::Connect)?;
     let server = listener.accept().await.map_err(RunError::Accept)?;
+    let (client_tx, client) = client.split();
+    let (server_tx, server) = server.split();
     let scene = Arc::new(Scene {
         proxy,
-        to_server: Way { lane: Lane::new(0x5e17), meter: to_server },
-        to_client: Way { lane: Lane::new(0xc11e), meter: to_client },
+        to_server: Way { lane: Lane::new(client_tx, 0x5e17), meter: to_server },
+        to_client: Way { lane: Lane::new(server_tx, 0xc11e), meter: to_client },
         _listener: listener,
     });
-    Ok(Stage { scene, client, server })
+    Ok((scene, Receivers { client, server }))
 }
 
-/// Sends everything, to the server and to the client, does the cuts meanwhile, and closes.
+/// Sends everything in both directions, does the cuts meanwhile, and closes.
 async fn send_and_cut(
     scene: &Arc<Scene>,
-    [client, server]: [StableTx<Numbered>; 2],
     schedule: &[PlannedCut],
     options: &Options,
     progress: &watch::Sender<Progress>,
     screen: &Screen,
 ) -> Result<(), RunError> {
     let Options { messages, size, .. } = *options;
-    let send = |way: fn(&Scene) -> &Way, tx: StableTx<Numbered>| {
+    let send = |way: fn(&Scene) -> &Way| {
         let scene = Arc::clone(scene);
-        spawned(async move { way(&scene).lane.send(&tx, messages, size).await })
+        spawned(async move { way(&scene).lane.send(messages, size).await })
     };
-    let cuts = saboteur::cut_all(scene, &client, schedule, messages, progress, |line| {
-        screen.log(line);
-    });
-    tokio::try_join!(
-        send(|scene| &scene.to_server, client.clone()),
-        send(|scene| &scene.to_client, server.clone()),
-        async {
-            cuts.await;
-            Ok(())
-        },
-    )?;
+    let cuts = saboteur::cut_all(scene, schedule, messages, progress, |line| screen.log(line));
+    tokio::try_join!(send(|scene| &scene.to_server), send(|scene| &scene.to_client), async {
+        cuts.await;
+        Ok(())
+    })?;
     // Both sides have everything: what still comes now comes once too often, and will be noticed.
-    tokio::try_join!(client.close(), server.close())?;
+    let [client, server] = scene.lanes().map(|lane| lane.tx().clone().close());
+    tokio::try_join!(client, server)?;
     Ok(())
 }
 
 /// Receives everything, at the server and at the client.
 async fn receive(
     scene: &Arc<Scene>,
-    [server, client]: [StableRx<Numbered>; 2],
+    Receivers { client, server }: Receivers,
     options: &Options,
 ) -> Result<[(Tally, Duration); 2], RunError> {
     let Options { messages, size, .. } = *options;

@@ -95,8 +95,7 @@ impl Session {
         if self.profile.is_some_and(|settled| settled != profile) {
             return Err(self.lost(LossReason::ProfileChanged));
         }
-        let hello_count = self.peer_position(last_received)?;
-        let received = hello_count.max(self.log.acked());
+        let received = self.peer_position(last_received)?;
         self.profile = Some(profile);
         self.log.rewind(received);
         self.receiver.reset_link();
@@ -114,7 +113,6 @@ impl Session {
             liveness: (profile == Profile::Extended).then(|| {
                 Liveness::new(now, self.config.ping_interval, self.config.peer_dead_after)
             }),
-            hello_count,
             peer_heard: false,
             settings_sent: false,
             pong: None,
@@ -130,11 +128,10 @@ impl Session {
         Ok(self.generation)
     }
 
-    /// How many items the peer had when it said hello, from the number in that.
+    /// How many items the peer has, from the number in its hello.
     ///
-    /// An initiator that moves to a new link goes on acknowledging on the old one, so that its hello
-    /// may be behind its acknowledgements. It cannot be behind the hello by which it came to the
-    /// last link that it has proved.
+    /// An initiator's hello may be old by the time it arrives: it was sent while another link still
+    /// worked, or on a link that was abandoned. What it has acknowledged since, it has.
     fn peer_position(&mut self, last: Option<PacketSeq>) -> Result<u64, HandshakeError> {
         let log = &self.log;
         let near = Position::new(log.sent());
@@ -142,12 +139,12 @@ impl Session {
             Some(seq) => seq.expand(near).map(|position| position.next().get()),
             None => Some(self.log.first()),
         };
-        let earliest = match self.role {
-            Role::Initiator => log.acked(),
-            Role::Acceptor => self.hello_count_proved,
+        let received = match self.role {
+            Role::Initiator => received,
+            Role::Acceptor => received.map(|count| count.max(log.acked())),
         };
         match received {
-            Some(count) if (earliest..=log.sent()).contains(&count) => Ok(count),
+            Some(count) if (log.acked()..=log.sent()).contains(&count) => Ok(count),
             other => {
                 let reason = LossReason::PositionOutOfRange {
                     received: other.unwrap_or(0),

@@ -48,7 +48,6 @@ impl Session {
                 return Err(ProtocolViolation::SettingsMissing);
             }
             attached.peer_heard = true;
-            self.hello_count_proved = attached.hello_count;
             self.events.push_back(Event::KeyProved(link));
         }
         match frame {

@@ -156,8 +156,6 @@ struct Attached {
     payload_bytes_max: usize,
     /// A base-profile peer cannot be pinged.
     liveness: Option<Liveness>,
-    /// How many items the peer had by its hello on this link.
-    hello_count: u64,
     /// Whether the peer has sent a frame on this link.
     peer_heard: bool,
     settings_sent: bool,
@@ -188,8 +186,6 @@ pub struct Session {
     /// The highest limit that the peer gave, by cost.
     send_limit: u64,
     attached: Option<Attached>,
-    /// How many items the peer had by its hello on the latest link that it has proved.
-    hello_count_proved: u64,
     generation: LinkGeneration,
     detached_at: Option<Instant>,
     closing: Closing,
@@ -230,7 +226,6 @@ impl Session {
             peer: None,
             send_limit: 0,
             attached: None,
-            hello_count_proved: first.get(),
             generation: LinkGeneration::default(),
             detached_at: None,
             closing: Closing::default(),
@@ -254,6 +249,12 @@ impl Session {
     /// The application has taken received items of this [cost](super::item_cost).
     pub fn consume(&mut self, cost: u64) {
         self.receiver.consume(cost);
+    }
+
+    /// From now on, gives the peer this window, in bytes by [cost](super::item_cost). A window that
+    /// was given before shrinks only as the application takes what arrives.
+    pub fn set_window(&mut self, bytes: u64) {
+        self.receiver.set_window(bytes);
     }
 
     /// In manual mode: the application acknowledges every item before `count`.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,24 +17,21 @@ use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
 use crate::handover::Migration;
-use crate::link::LinkTx;
 use crate::meter::SessionMeter;
-use crate::protocol::{
-    CloseReason, DropCause, Ending, Event, HandshakeError, LossReason, Profile, RejectReason, Role,
-    ServerHello, Session,
-};
+use crate::protocol::{CloseReason, Ending, Event, LossReason, Profile, Role, Session};
 use crate::random;
 use crate::source::LinkSource;
+use crate::stable::allowance::{Budget, Room};
 use crate::stable::config::StableConfig;
-use crate::stable::dial::{AttemptError, Dialer, NewLink, PeerHello, Want};
+use crate::stable::dial::Dialer;
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
-use crate::stable::refuse::reject;
-use crate::stable::registrar::{Registrar, Ruling};
+use crate::stable::registrar::Registrar;
 use crate::stable::shared::Shared;
 use crate::stable::status::{Status, SuspendCause};
 
+mod links;
 mod moving;
 
 /// How many turns the driver takes before it lets other tasks run.
@@ -50,14 +48,24 @@ pub(super) struct Driver<S: LinkSource> {
     role: Role,
     dialer: Dialer<S>,
     registrar: Registrar,
+    room: Room,
     link: Option<LiveLink>,
     /// Present until the conduit came about or failed to.
     opened: Option<Opened>,
     /// When an initiator gives up making its first link.
     connect_by: Instant,
+    /// What the last attempt to make it failed with.
+    connect_error: Option<io::Error>,
     closed_by_peer: Option<CloseReason>,
+    /// Whether this side closes.
+    closing: bool,
     /// Why there will be no further link, where the source said so while there was one.
     source_failed: Option<String>,
+    /// What [`progress`](Self::progress) was when the current link came up.
+    progress_before: u64,
+    /// Whether the peer has shown itself on the current link.
+    link_proved: bool,
+    last_was_of_use: bool,
     /// What the status says of the next attempt.
     retry_at: Option<tokio::time::Instant>,
     abandoned: bool,
@@ -79,11 +87,13 @@ impl<S: LinkSource> Driver<S> {
         config: Arc<StableConfig>,
         shared: Arc<Shared>,
         registrar: Registrar,
+        budget: Option<&Arc<Budget>>,
         opened: Opened,
     ) -> Self {
         let role = source.role();
-        Self {
+        let mut driver = Self {
             session: Session::new(role, config.session(), random::key()),
+            room: Room::new(&config, budget),
             dialer: Dialer::new(source, Arc::clone(&config)),
             connect_by: now() + config.redial.connect_limit,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -93,8 +103,13 @@ impl<S: LinkSource> Driver<S> {
             registrar,
             link: None,
             opened: Some(opened),
+            connect_error: None,
             closed_by_peer: None,
+            closing: false,
             source_failed: None,
+            progress_before: 0,
+            link_proved: false,
+            last_was_of_use: true,
             retry_at: None,
             abandoned: false,
             offers: Offers::default(),
@@ -103,7 +118,9 @@ impl<S: LinkSource> Driver<S> {
             meter: SessionMeter::new(role),
             payloads: Vec::new(),
             items: VecDeque::new(),
-        }
+        };
+        driver.room.apply(&mut driver.session, &driver.shared);
+        driver
     }
 
     /// Takes one turn; gives whether it changed anything.
@@ -119,7 +136,9 @@ impl<S: LinkSource> Driver<S> {
         busy |= self.handle_events(now);
         busy |= self.write(cx, now);
         busy |= self.handle_events(now);
-        if busy {
+        // What comes after the end was published with it; the log has been emptied since, and must
+        // not look acknowledged.
+        if busy && !self.session.is_ended() {
             self.publish();
         }
         busy
@@ -133,11 +152,13 @@ impl<S: LinkSource> Driver<S> {
         }
         if requests.consumed > 0 {
             self.session.consume(requests.consumed);
+            self.room.consume(requests.consumed);
         }
         if requests.reconnect {
             self.dialer.hurry();
         }
-        self.session.set_ack_wanted(requests.ack_wanted);
+        let log_full = self.room.is_log_full(&self.session);
+        self.session.set_ack_wanted(requests.ack_wanted || log_full);
         if let Some(count) = requests.acknowledged {
             self.session.acknowledge(now, count);
         }
@@ -151,6 +172,7 @@ impl<S: LinkSource> Driver<S> {
             self.migrated(Some(&error));
         }
         if let Some(reason) = requests.close {
+            self.closing = true;
             self.session.close(now, reason);
         }
         if requests.abandoned && !self.abandoned {
@@ -163,142 +185,12 @@ impl<S: LinkSource> Driver<S> {
         true
     }
 
-    /// Makes a link where one is missing, and lets an acceptor's peer come back at any time.
-    fn poll_dialer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if self.session.is_ended() {
-            return false;
-        }
-        let want = if self.role == Role::Acceptor || self.link.is_none() {
-            Want::Link
-        } else if self.is_migrating() {
-            Want::Replacement
-        } else if self.dialer.is_trying() {
-            Want::Nothing
-        } else {
-            return false;
-        };
-        let session = &self.session;
-        let polled = self.dialer.poll(cx, want, || session.client_hello(), random::number);
-        match polled {
-            Poll::Ready(Ok(new)) => self.admit(now, new),
-            Poll::Ready(Err(error)) => self.attempt_failed(now, error),
-            Poll::Pending => {
-                self.publish_retry();
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Tells in the status when the next attempt is made.
-    fn publish_retry(&mut self) {
-        let next = self.dialer.retry_at();
-        if std::mem::replace(&mut self.retry_at, next) != next {
-            self.shared.status.send_if_modified(|status| match status {
-                Status::Suspended { retry_at, .. } => {
-                    *retry_at = next;
-                    true
-                }
-                _ => false,
-            });
-        }
-    }
-
-    fn admit(&mut self, now: Instant, new: NewLink<S::Link>) {
-        let payload_bytes_max = new.tx.payload_bytes_max();
-        let admitted = match &new.hello {
-            // Whoever does not know the session is of no concern to it while its link works.
-            PeerHello::Server(ServerHello::Rejected { reason, .. }) if self.link.is_some() => {
-                Err(HandshakeError::Refused(*reason).to_string())
-            }
-            PeerHello::Server(answer) => self
-                .session
-                .handle_server_hello(now, answer, payload_bytes_max)
-                .map(|generation| (generation, None))
-                .map_err(|error| error.to_string()),
-            PeerHello::Client(hello, key) => match self.registrar.rule(hello, *key) {
-                Ruling::Admit(key) => self
-                    .session
-                    .handle_client_hello(now, hello, key, payload_bytes_max)
-                    .map(|(generation, answer)| {
-                        self.registrar.answer_with(generation, key);
-                        (generation, Some(answer))
-                    })
-                    .map_err(|error| error.to_string()),
-                Ruling::Refuse(reason) => return reject(new, reason),
-                Ruling::PeerRestarted => {
-                    self.session.abort(LossReason::PeerRestarted);
-                    return;
-                }
-            },
-        };
-        let (generation, answer) = match admitted {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                debug!(peer = %new.peer, error, "handshake failed");
-                if let PeerHello::Client(..) = new.hello {
-                    reject(new, RejectReason::UnknownKey);
-                } else if self.link.is_some() {
-                    self.schedule_better(now);
-                    self.migrated(Some(&std::io::Error::other(error)));
-                } else if !self.session.is_ended() {
-                    self.suspended(now, SuspendCause::AttemptFailed(error.into()));
-                }
-                return;
-            }
-        };
-        info!(peer = %new.peer, generation = generation.get(), "link up");
-        let status =
-            Status::Connected { generation: generation.get(), peer: new.peer, going_away: None };
-        let mut link = LiveLink::new(now, generation, new.tx, new.rx);
-        if let Some(answer) = answer {
-            link.send_first(Bytes::copy_from_slice(&answer.encode()));
-        }
-        if let Some(replaced) = self.link.replace(link) {
-            replaced.close_in_background();
-        }
-        self.shared.status.send_replace(status);
-        self.schedule_better(now);
-        self.migrated(None);
-        // A base-profile peer may never say anything; an extended one proves itself by its settings.
-        if self.role == Role::Initiator || self.session.profile() == Some(Profile::Base) {
-            self.report_opened(Ok(()));
-        }
-    }
-
-    fn attempt_failed(&mut self, now: Instant, failed: AttemptError) {
-        let AttemptError { error, fatal, better } = failed;
-        self.meter.attempt_failed();
-        debug!(%error, fatal, better, attempts = self.dialer.attempts(), "no link");
-        if better && self.link.is_some() {
-            return self.schedule_better(now);
-        }
-        if self.link.is_some() {
-            self.dialer.settle();
-            self.migrated(Some(&error));
-        }
-        if fatal && self.opened.is_some() {
-            self.session.abort(LossReason::Source(error.to_string()));
-            self.report_opened(Err(ConnectError::Fatal(error)));
-        } else if fatal && self.link.is_none() {
-            self.session.abort(LossReason::Source(error.to_string()));
-        } else if fatal {
-            self.source_failed = Some(error.to_string());
-        } else if self.opened.is_some() && self.role == Role::Initiator && now >= self.connect_by {
-            self.session.abort(LossReason::OutageLimit);
-            let attempts = self.dialer.attempts();
-            self.report_opened(Err(ConnectError::Unreachable { attempts, source: error }));
-        } else if self.link.is_none() && self.role == Role::Initiator {
-            self.suspended(now, SuspendCause::AttemptFailed(error.to_string().into()));
-        }
-    }
-
     /// Reads what the link has at hand.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(link) = &mut self.link else { return false };
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let held_back = self.session.profile() == Some(Profile::Base)
-            && self.session.inbox_cost() >= self.shared.inbox_bytes_max;
+            && self.session.inbox_cost() >= self.room.window();
         let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
         let generation = link.generation();
         let busy = !self.payloads.is_empty() || ended.is_ready();
@@ -373,7 +265,7 @@ impl<S: LinkSource> Driver<S> {
             match event {
                 Event::KeyProved(link) => {
                     self.registrar.proved(link);
-                    self.dialer.settle();
+                    self.link_proved = true;
                     self.report_opened(Ok(()));
                     if let Some(bytes_max) = self.session.peer_item_bytes_max() {
                         self.shared.outbox.limit_items(bytes_max);
@@ -401,7 +293,10 @@ impl<S: LinkSource> Driver<S> {
                 }
                 Event::PeerClosed(reason) => {
                     debug!(code = reason.code(), "the peer closed");
-                    self.closed_by_peer.get_or_insert(reason);
+                    // An answer to our own close says nothing.
+                    if !self.closing || reason != CloseReason::default() {
+                        self.closed_by_peer.get_or_insert(reason);
+                    }
                     self.shared.inbox.put(&mut self.items);
                     self.shared.inbox.end(true);
                     // What was accepted until now still goes out, then this side closes, too.
@@ -414,61 +309,6 @@ impl<S: LinkSource> Driver<S> {
             }
         }
         busy
-    }
-
-    fn drop_link(&mut self, now: Instant, cause: DropCause) {
-        let Some(link) = self.link.take() else { return };
-        self.better_at = None;
-        match cause {
-            DropCause::PeerDead => self.suspended(now, SuspendCause::PeerSilent),
-            DropCause::AckWanted => {
-                link.close_in_background();
-                self.dialer.settle();
-                self.suspended(now, SuspendCause::PositionWanted);
-            }
-            DropCause::Replaced => link.close_in_background(),
-        }
-    }
-
-    fn link_down(&mut self, now: Instant, cause: SuspendCause) {
-        let Some(link) = self.link.take() else { return };
-        self.better_at = None;
-        self.session.handle_link_down(now, link.generation());
-        if link.age(now) >= self.config.redial.backoff_max {
-            self.dialer.settle();
-        }
-        let closed = matches!(cause, SuspendCause::LinkClosed | SuspendCause::LinkFailed(_));
-        if closed && self.dialer.is_shaking_hands() {
-            // The peer lets go of this link when it moves over to the other one, and its answer
-            // there may come second. If none comes, that attempt fails, and soon.
-            debug!(generation = link.generation().get(), %cause, "link down while another comes up");
-            return;
-        }
-        self.suspended(now, cause);
-    }
-
-    fn suspended(&mut self, now: Instant, cause: SuspendCause) {
-        info!(%cause, "link down");
-        if let Some(error) = self.source_failed.take() {
-            self.session.abort(LossReason::Source(error));
-            return;
-        }
-        if self.opened.is_some() {
-            if self.role == Role::Initiator && now >= self.connect_by {
-                self.session.abort(LossReason::OutageLimit);
-                let source = std::io::Error::other(cause.to_string());
-                let attempts = self.dialer.attempts();
-                self.report_opened(Err(ConnectError::Unreachable { attempts, source }));
-            }
-            let attempts = self.dialer.attempts();
-            self.shared.status.send_replace(Status::Connecting { attempts });
-            return;
-        }
-        self.shared.status.send_replace(Status::Suspended {
-            cause,
-            attempts: self.dialer.attempts(),
-            retry_at: self.dialer.retry_at(),
-        });
     }
 
     fn report_opened(&mut self, result: Result<(), ConnectError>) {
@@ -495,6 +335,7 @@ impl<S: LinkSource> Driver<S> {
         if news {
             self.shared.outbox.release(cost_acked, self.session.take_spare());
         }
+        self.room.adjust(&mut self.session, &self.shared);
         self.shared.publish_stats(&self.session);
         self.meter.turn(|| self.shared.stats());
     }

@@ -1,0 +1,191 @@
+//! How much the sessions of one listener may buffer, each and together.
+//!
+//! A session begins with little room for its send log and its inbox, and gets more as it needs it,
+//! out of a budget that all sessions of the listener share. When the budget runs short, sessions
+//! give back what they do not use, and senders wait. What every session has from the beginning is
+//! not part of the budget: none is ever without room.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::protocol::Session;
+use crate::stable::config::StableConfig;
+use crate::stable::shared::Shared;
+
+/// What a session has in either direction without asking, in bytes by cost.
+pub(super) const ALLOWANCE_MIN: u64 = 64 * 1024;
+
+/// The bytes that all sessions of a listener may buffer together beyond their minimum.
+#[derive(Debug)]
+pub(super) struct Budget {
+    bytes_max: u64,
+    used: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { bytes_max: bytes_max as u64, used: AtomicU64::new(0) })
+    }
+
+    fn try_take(&self, bytes: u64) -> bool {
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|&used| used <= self.bytes_max)
+            })
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether less than an eighth is left.
+    fn is_short(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.bytes_max / 8 * 7
+    }
+}
+
+/// What one session may buffer in one direction.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    bytes: u64,
+    bytes_min: u64,
+    bytes_max: u64,
+    budget: Option<Arc<Budget>>,
+}
+
+impl Allowance {
+    /// Up to `bytes_max`, at once where there is no budget to keep to.
+    pub(super) fn new(bytes_max: usize, budget: Option<Arc<Budget>>) -> Self {
+        let bytes_max = bytes_max as u64;
+        let bytes_min = if budget.is_some() { bytes_max.min(ALLOWANCE_MIN) } else { bytes_max };
+        Self { bytes: bytes_min, bytes_min, bytes_max, budget }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adjusts to `used` bytes: doubles when they fill it, halves when the budget is short and they
+    /// would fit; gives whether it has changed.
+    pub(super) fn adjust(&mut self, used: u64) -> bool {
+        let Some(budget) = &self.budget else { return false };
+        if used >= self.bytes && self.bytes < self.bytes_max {
+            let more = self.bytes.min(self.bytes_max - self.bytes);
+            let granted = budget.try_take(more);
+            if granted {
+                self.bytes += more;
+            }
+            granted
+        } else if self.bytes > self.bytes_min && used <= self.bytes / 2 && budget.is_short() {
+            let less = self.bytes - (self.bytes / 2).max(self.bytes_min);
+            budget.give_back(less);
+            self.bytes -= less;
+            true
+        } else {
+            false
+        }
+    }
+}
+
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.give_back(self.bytes - self.bytes_min);
+        }
+    }
+}
+
+/// What one session may buffer in both directions.
+#[derive(Debug)]
+pub(super) struct Room {
+    log: Allowance,
+    window: Allowance,
+    /// What the application has taken since the window was adjusted.
+    consumed: u64,
+}
+
+impl Room {
+    pub(super) fn new(config: &StableConfig, budget: Option<&Arc<Budget>>) -> Self {
+        Self {
+            log: Allowance::new(config.send_log_bytes_max, budget.cloned()),
+            window: Allowance::new(config.inbox_bytes_max, budget.cloned()),
+            consumed: 0,
+        }
+    }
+
+    /// The application has taken received items of this cost.
+    pub(super) fn consume(&mut self, cost: u64) {
+        self.consumed += cost;
+    }
+
+    /// How much may wait for the application.
+    pub(super) fn window(&self) -> u64 {
+        self.window.bytes()
+    }
+
+    pub(super) fn is_log_full(&self, session: &Session) -> bool {
+        session.log().cost() >= self.log.bytes()
+    }
+
+    /// Asks for more room where it is short, and gives back what others need more.
+    pub(super) fn adjust(&mut self, session: &mut Session, shared: &Shared) {
+        // The window is in use when the application has taken a whole one since the last time.
+        let window = self.window.bytes();
+        let window_used = if self.consumed >= window {
+            self.consumed = 0;
+            window
+        } else {
+            session.inbox_cost().min(window - 1)
+        };
+        let log_changed = self.log.adjust(session.log().cost());
+        if self.window.adjust(window_used) || log_changed {
+            self.apply(session, shared);
+        }
+    }
+
+    /// Tells the others how much room there is.
+    pub(super) fn apply(&self, session: &mut Session, shared: &Shared) {
+        shared.outbox.set_bytes_max(self.log.bytes());
+        shared.inbox.set_window(self.window.bytes());
+        session.set_window(self.window.bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    #[test]
+    fn grows_while_it_is_filled_and_the_budget_lasts() {
+        let budget = Budget::new(MIB);
+        let mut first = Allowance::new(4 * MIB, Some(Arc::clone(&budget)));
+        while first.adjust(first.bytes()) {}
+        assert_eq!(first.bytes(), MIB as u64, "512 KiB more would take more than the budget has");
+        let mut second = Allowance::new(4 * MIB, Some(Arc::clone(&budget)));
+        assert_eq!(second.bytes(), ALLOWANCE_MIN, "has its minimum all the same");
+        assert!(second.adjust(second.bytes()), "64 KiB are left");
+        assert!(!second.adjust(second.bytes()), "now nothing is left");
+        drop(first);
+        assert!(second.adjust(second.bytes()));
+    }
+
+    #[test]
+    fn gives_back_what_is_not_used_when_the_budget_is_short() {
+        let budget = Budget::new(MIB);
+        let mut idle = Allowance::new(4 * MIB, Some(Arc::clone(&budget)));
+        while idle.adjust(idle.bytes()) {}
+        assert!(idle.adjust(idle.bytes() / 2));
+        assert!(!idle.adjust(idle.bytes() / 2), "the budget is not short any more");
+        assert_eq!(idle.bytes(), MIB as u64 / 2);
+    }
+
+    #[test]
+    fn is_all_there_without_a_budget() {
+        let mut allowance = Allowance::new(4 * MIB, None);
+        assert_eq!(allowance.bytes(), 4 * MIB as u64);
+        assert!(!allowance.adjust(u64::MAX));
+    }
+}
