@@ -1,15 +1,19 @@
 //! A listener that drains: what its peers hear, who is still let in, and who is reported.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rejoin_core::protocol::RejectReason;
-use rejoin_core::{Drained, MemoryConfig, StableConfig, Status};
+use rejoin_core::{
+    Drained, LinkListener, MemoryConfig, MemoryLink, MemoryListener, StableConfig, StableListener,
+    Status, memory_listener,
+};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::common::{
-    World, expect_all, is_connected, pass, recv, send, send_all, settle, until, within,
-};
+use crate::common::{World, expect_all, is_connected, recv, send, send_all, settle, until, within};
 use crate::peer::{EXTENDED, Peer};
 
 const RETRY_AFTER: Duration = Duration::from_secs(7);
@@ -128,9 +132,6 @@ async fn who_does_not_finish_is_reported_and_closed() {
         within(near_tx.close()).await.unwrap();
         assert_eq!(within(recv(&mut far_rx)).await.unwrap(), None);
     }
-    for (near, _) in &ends {
-        near.status();
-    }
     let (near, far) = ends.pop().unwrap();
     let (near_tx, mut near_rx) = near.split();
     let (far_tx, mut far_rx) = far.split();
@@ -156,22 +157,40 @@ async fn who_does_not_finish_is_reported_and_closed() {
     assert_eq!(reason.text(), "the listener has ended");
 }
 
+/// Fails for good when it is told to.
+struct Failing {
+    listener: MemoryListener,
+    fails: Arc<Notify>,
+}
+
+impl LinkListener for Failing {
+    type Link = MemoryLink;
+    type Upgrade = std::future::Ready<io::Result<MemoryLink>>;
+
+    async fn accept(&mut self) -> io::Result<Self::Upgrade> {
+        tokio::select! {
+            accepted = self.listener.accept() => accepted,
+            () = self.fails.notified() => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
 /// Nothing can be accepted any more, and yet nobody is told that all is well.
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_has_failed_still_reports_its_sessions() {
-    let mut world = World::with(MemoryConfig::default(), StableConfig::default());
+    let (listener, connector) = memory_listener(MemoryConfig::default());
+    let fails = Arc::new(Notify::new());
+    let listener = StableListener::new(Failing { listener, fails: Arc::clone(&fails) });
+    let network = connector.network().clone();
+    let mut world = World { listener, connector, network };
     let (near, far) = world.open().await;
-    let World { mut listener, connector, network } = world;
-    drop((connector, network));
-    pass(Duration::from_secs(1)).await;
-    // The client's source is the last that could dial; its task ends when it is told to.
-    let mut status = near.status();
-    let failed = tokio::time::timeout(Duration::from_secs(1), listener.accept()).await;
-    if failed.is_err() {
-        // The network of the memory transport does not end before its dialers.
-        assert!(is_connected(&status.borrow_and_update()));
-    }
-    let drained = listener.drain(RETRY_AFTER, Duration::from_secs(1)).await;
-    assert_eq!(drained.unfinished.len(), 1);
+    settle().await;
+    fails.notify_one();
+    assert!(within(world.listener.accept()).await.is_err());
+    let draining = tokio::spawn(world.listener.drain(RETRY_AFTER, Duration::from_secs(1)));
+    until(&mut near.status(), |status| going_away(status) == Some(RETRY_AFTER)).await;
+    assert_eq!(within(draining).await.unwrap().unfinished.len(), 1);
+    let end = until(&mut near.status(), Status::is_final).await;
+    assert!(matches!(end, Status::Closed { by_peer: Some(_) }), "{end:?}");
     drop(far);
 }
