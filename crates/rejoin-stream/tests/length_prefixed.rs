@@ -270,7 +270,7 @@ fn a_close_is_none_for_good_and_comes_after_everything() {
 }
 
 #[test]
-fn the_largest_announcement_costs_little_memory_until_it_comes() {
+fn defect_15_the_largest_announcement_costs_little_memory_until_it_comes() {
     /// Remembers the largest room that it was offered.
     struct Silent(std::sync::Arc<std::sync::atomic::AtomicUsize>, Vec<u8>);
     impl AsyncRead for Silent {

@@ -49,7 +49,8 @@ pub struct AcceptorConfig {
     /// cannot lock out an honest one, unless it brings that many new peers within one round trip.
     pub pending_handshakes_max: usize,
     /// How many peers are accepted in a second; 10 000 by default. Further ones wait where the
-    /// system keeps them, and are accepted in their turn.
+    /// system keeps them, and are accepted in their turn. After a quiet second, so many may come at
+    /// once.
     pub handshakes_per_second_max: NonZeroU32,
 }
 

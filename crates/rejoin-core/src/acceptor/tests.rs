@@ -59,6 +59,7 @@ async fn an_attachment_carries_the_hello_and_the_link_behind_it() {
     assert_eq!(source.stats(), AcceptorStats { accepted: 1, ..AcceptorStats::default() });
 }
 
+// HELLO-8
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_times_out_while_others_get_through() {
     let (mut source, connector) = acceptor(8);

@@ -1,6 +1,6 @@
 //! Items that expire: offered to the driver, and accepted only when they can be written at once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::sync::oneshot;
@@ -8,6 +8,9 @@ use tokio::sync::oneshot;
 use crate::codec::EncodeError;
 use crate::handover::{Outbox, Refusal};
 use crate::protocol::{Batch, Position, item_cost};
+
+/// Stands for the end of time; adding more to the present might overflow.
+const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// An item that is of no use unless it is written soon. It has no position until then.
 #[derive(Debug)]
@@ -42,34 +45,35 @@ impl Offer {
 }
 
 impl Outbox {
-    /// Offers what `encode` writes to the driver, which accepts it only if it can write it before
-    /// `expires_at`. Dropping the future withdraws the offer, unless it was just written.
+    /// Offers what `encode` writes to the driver, which accepts it only if it can write it within
+    /// `age_max`. Dropping the future withdraws the offer, unless it was just written.
     pub(crate) async fn offer(
         &self,
         encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
-        expires_at: Instant,
+        age_max: Duration,
     ) -> Result<Position, Refusal> {
+        let deadline = tokio::time::Instant::now() + age_max.min(AGE_MAX);
         let mut item = Batch::default();
         encode(item.buffer()).map_err(Refusal::Encode)?;
         let bytes = item.uncommitted();
+        self.lock().check_size(bytes)?;
         item.commit();
         let cost = item_cost(bytes);
-        let deadline = tokio::time::Instant::from_std(expires_at);
         let claimed = tokio::time::timeout_at(deadline, self.claim(cost)).await;
         let _room = claimed.unwrap_or(Err(Refusal::Expired))?;
         let (answer, answered) = oneshot::channel();
+        let mut waiting = Waiting { outbox: self, cost, answered };
         {
             let mut state = self.lock();
             if state.ended {
                 return Err(Refusal::Ended);
             }
-            if bytes > state.item_bytes_max {
-                return Err(Refusal::TooLarge { bytes, bytes_max: state.item_bytes_max });
-            }
-            state.offers.push(Offer { item, cost, expires_at, answer });
+            // The peer may have said meanwhile what it takes.
+            state.check_size(bytes)?;
+            state.offers.push(Offer { item, cost, expires_at: deadline.into_std(), answer });
             Self::tell_driver(state);
         }
-        answered.await.unwrap_or(Err(Refusal::Ended))
+        (&mut waiting.answered).await.unwrap_or(Err(Refusal::Ended))
     }
 
     /// The driver can write an offer now: gives the item out, with a position, unless items that
@@ -86,5 +90,24 @@ impl Outbox {
         state.next += 1;
         state.cost_accepted += offer.cost;
         Ok(offer.item)
+    }
+}
+
+/// Waits for the answer to an offer. Withdraws it when dropped before.
+struct Waiting<'a> {
+    outbox: &'a Outbox,
+    cost: u64,
+    answered: oneshot::Receiver<Result<Position, Refusal>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.answered.is_terminated() {
+            return;
+        }
+        self.answered.close();
+        let mut state = self.outbox.lock();
+        state.withdrawn += self.cost;
+        Outbox::tell_driver(state);
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Requests {
     pub(crate) acknowledged: Option<u64>,
     /// Items that expire.
     pub(crate) offers: Vec<Offer>,
+    /// The cost of those that were withdrawn since the last time.
+    pub(crate) withdrawn: u64,
     /// Those who want a new link in place of one that works.
     pub(crate) migrations: Vec<Migration>,
     /// Tell the peer that this side ends soon, and when to try again.
@@ -89,6 +91,7 @@ pub(super) struct OutboxState {
     reconnect: bool,
     acknowledged: Option<u64>,
     pub(super) offers: Vec<Offer>,
+    pub(super) withdrawn: u64,
     migrations: Vec<Migration>,
     going_away: Option<Duration>,
     pub(super) news: bool,
@@ -125,6 +128,7 @@ impl Outbox {
                 reconnect: false,
                 acknowledged: None,
                 offers: Vec::new(),
+                withdrawn: 0,
                 migrations: Vec::new(),
                 going_away: None,
                 news: false,
@@ -195,6 +199,7 @@ impl Outbox {
             ack_wanted: state.ack_waiters > 0 || !state.waiting.is_empty(),
             acknowledged: state.acknowledged.take(),
             offers: std::mem::take(&mut state.offers),
+            withdrawn: std::mem::take(&mut state.withdrawn),
             migrations: std::mem::take(&mut state.migrations),
             going_away: state.going_away.take(),
         })
@@ -212,11 +217,21 @@ impl Outbox {
         drop(replaced);
     }
 
-    /// Accepts items while less than `bytes_max`, by cost, is not released.
-    pub(crate) fn set_bytes_max(&self, bytes_max: u64) {
+    /// From now on, accepts items while less than `bytes_max`, by cost, is not released. A bound that
+    /// is lower than before and exceeded already is refused with `false`.
+    pub(crate) fn set_bytes_max(&self, bytes_max: u64) -> bool {
         let mut state = self.lock();
-        state.bytes_max = bytes_max;
+        let fits = bytes_max >= state.bytes_max || state.cost_held() <= bytes_max;
+        if fits {
+            state.bytes_max = bytes_max;
+        }
         Self::unlock(state);
+        fits
+    }
+
+    /// The cost of what is accepted and not released, and of what is promised.
+    pub(crate) fn cost_held(&self) -> u64 {
+        self.lock().cost_held()
     }
 
     /// The peer takes items of at most this many bytes.
@@ -320,6 +335,12 @@ impl OutboxState {
         self.cost_held() < self.bytes_max
     }
 
+    /// Refuses an item that is larger than this side or the peer takes.
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
+        let bytes_max = self.item_bytes_max;
+        if bytes > bytes_max { Err(Refusal::TooLarge { bytes, bytes_max }) } else { Ok(()) }
+    }
+
     /// Takes a number and stores the bytes, in one step; on failure neither.
     pub(super) fn append(
         &mut self,
@@ -333,15 +354,9 @@ impl OutboxState {
         let encoded = encode(self.filling.buffer()).map_err(Refusal::Encode);
         let bytes = self.filling.uncommitted();
         let cost = item_cost(bytes);
-        let checked = encoded.and_then(|()| {
-            if bytes > self.item_bytes_max {
-                Err(Refusal::TooLarge { bytes, bytes_max: self.item_bytes_max })
-            } else if cost > cost_max {
-                Err(Refusal::Full)
-            } else {
-                Ok(())
-            }
-        });
+        let checked = encoded
+            .and_then(|()| self.check_size(bytes))
+            .and_then(|()| if cost > cost_max { Err(Refusal::Full) } else { Ok(()) });
         if let Err(refusal) = checked {
             self.filling.rollback();
             if self.filling.is_empty() && self.filling.capacity() > SPARE_BYTES_MAX {

@@ -179,6 +179,11 @@ impl Receiver {
         self.last_before(self.received)
     }
 
+    /// The last item that may be acknowledged, for a hello that does acknowledge.
+    pub(super) fn last_acknowledgeable(&self) -> Option<PacketSeq> {
+        self.last_before(self.acknowledgeable)
+    }
+
     /// Whether the application, where it is its part, has acknowledged everything.
     pub(super) fn is_all_acknowledgeable(&self) -> bool {
         self.acknowledgeable == self.received
@@ -187,6 +192,11 @@ impl Receiver {
     /// The cost of what the application has yet to take.
     pub(super) fn cost_held(&self) -> u64 {
         self.cost_received - self.cost_consumed
+    }
+
+    /// The cost of what the application has yet to take and of what the peer may still send.
+    pub(super) fn cost_promised(&self) -> u64 {
+        self.cost_received.max(self.limit_told) - self.cost_consumed
     }
 
     fn has_news(&self) -> bool {

@@ -208,7 +208,7 @@ impl SendLog {
         self.check();
     }
 
-    /// Moves the *written* cursor to `count`, from where the next link goes on.
+    /// Moves the *written* cursor to `count`, from where the link goes on.
     ///
     /// # Panics
     ///

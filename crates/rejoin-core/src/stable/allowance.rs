@@ -4,9 +4,13 @@
 //! out of a budget that all sessions of the listener share. When the budget runs short, sessions
 //! give back what they do not use, and senders wait. What every session has from the beginning is
 //! not part of the budget: none is ever without room.
+//!
+//! What counts against the budget is what was promised: a sender may fill its log to the bound that it
+//! has, and a peer the window that it was told, whatever the application meant to give back since.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::protocol::Session;
 use crate::stable::config::StableConfig;
@@ -14,6 +18,9 @@ use crate::stable::shared::Shared;
 
 /// What a session has in either direction without asking, in bytes by cost.
 pub(super) const ALLOWANCE_MIN: u64 = 64 * 1024;
+
+/// How often a session to which nothing happens looks whether others need what it does not.
+const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The bytes that all sessions of a listener may buffer together beyond their minimum.
 #[derive(Debug)]
@@ -46,9 +53,15 @@ impl Budget {
 }
 
 /// What one session may buffer in one direction.
+///
+/// Invariant: `bytes_min <= bytes <= held <= bytes_max`, and all of `held` but `bytes_min` is taken
+/// from the budget.
 #[derive(Debug)]
 pub(super) struct Allowance {
+    /// What may be promised from now on.
     bytes: u64,
+    /// What may be in use by reason of earlier promises.
+    held: u64,
     bytes_min: u64,
     bytes_max: u64,
     budget: Option<Arc<Budget>>,
@@ -59,39 +72,52 @@ impl Allowance {
     pub(super) fn new(bytes_max: usize, budget: Option<Arc<Budget>>) -> Self {
         let bytes_max = bytes_max as u64;
         let bytes_min = if budget.is_some() { bytes_max.min(ALLOWANCE_MIN) } else { bytes_max };
-        Self { bytes: bytes_min, bytes_min, bytes_max, budget }
+        Self { bytes: bytes_min, held: bytes_min, bytes_min, bytes_max, budget }
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Adjusts to `used` bytes: doubles when they fill it, halves when the budget is short and they
-    /// would fit; gives whether it has changed.
+    /// Whether there is more than the minimum to give back.
+    fn can_shrink(&self) -> bool {
+        self.bytes > self.bytes_min
+    }
+
+    /// Doubles when `used` bytes fill it, and halves as often as they fit while the budget is short;
+    /// gives whether it has changed. What it shrinks by is given back by
+    /// [`settle`](Self::settle).
     pub(super) fn adjust(&mut self, used: u64) -> bool {
         let Some(budget) = &self.budget else { return false };
         if used >= self.bytes && self.bytes < self.bytes_max {
-            let more = self.bytes.min(self.bytes_max - self.bytes);
-            let granted = budget.try_take(more);
+            let bytes = self.bytes_max.min(2 * self.bytes);
+            let granted = bytes <= self.held || budget.try_take(bytes - self.held);
             if granted {
-                self.bytes += more;
+                self.bytes = bytes;
+                self.held = self.held.max(bytes);
             }
             granted
         } else if self.bytes > self.bytes_min && used <= self.bytes / 2 && budget.is_short() {
-            let less = self.bytes - (self.bytes / 2).max(self.bytes_min);
-            budget.give_back(less);
-            self.bytes -= less;
+            self.bytes = (self.bytes / 2).max(self.bytes_min);
             true
         } else {
             false
         }
+    }
+
+    /// Gives back what is neither to be promised nor `promised` any more.
+    pub(super) fn settle(&mut self, promised: u64) {
+        let Some(budget) = &self.budget else { return };
+        let held = self.bytes.max(promised).min(self.held);
+        budget.give_back(self.held - held);
+        self.held = held;
     }
 }
 
 impl Drop for Allowance {
     fn drop(&mut self) {
         if let Some(budget) = &self.budget {
-            budget.give_back(self.bytes - self.bytes_min);
+            budget.give_back(self.held - self.bytes_min);
         }
     }
 }
@@ -103,6 +129,8 @@ pub(super) struct Room {
     window: Allowance,
     /// What the application has taken since the window was adjusted.
     consumed: u64,
+    /// When to see whether others need more, though nothing happens here.
+    review_at: Option<Instant>,
 }
 
 impl Room {
@@ -111,6 +139,7 @@ impl Room {
             log: Allowance::new(config.send_log_bytes_max, budget.cloned()),
             window: Allowance::new(config.inbox_bytes_max, budget.cloned()),
             consumed: 0,
+            review_at: None,
         }
     }
 
@@ -128,8 +157,16 @@ impl Room {
         session.log().cost() >= self.log.bytes()
     }
 
+    /// When to [adjust](Self::adjust), if not before.
+    pub(super) fn review_at(&self) -> Option<Instant> {
+        self.review_at
+    }
+
     /// Asks for more room where it is short, and gives back what others need more.
-    pub(super) fn adjust(&mut self, session: &mut Session, shared: &Shared) {
+    pub(super) fn adjust(&mut self, now: Instant, session: &mut Session, shared: &Shared) {
+        if self.log.budget.is_none() {
+            return;
+        }
         // The window is in use when the application has taken a whole one since the last time.
         let window = self.window.bytes();
         let window_used = if self.consumed >= window {
@@ -138,15 +175,23 @@ impl Room {
         } else {
             session.inbox_cost().min(window - 1)
         };
-        let log_changed = self.log.adjust(session.log().cost());
+        let log_changed = self.log.adjust(shared.outbox.cost_held());
         if self.window.adjust(window_used) || log_changed {
             self.apply(session, shared);
         }
+        self.window.settle(session.window_promised());
+        let can_shrink = self.log.can_shrink() || self.window.can_shrink();
+        self.review_at = can_shrink.then(|| now + REVIEW_INTERVAL);
     }
 
     /// Tells the others how much room there is.
-    pub(super) fn apply(&self, session: &mut Session, shared: &Shared) {
-        shared.outbox.set_bytes_max(self.log.bytes());
+    pub(super) fn apply(&mut self, session: &mut Session, shared: &Shared) {
+        // Where senders were faster, the bound stays where it was, and is all held.
+        if shared.outbox.set_bytes_max(self.log.bytes()) {
+            self.log.settle(0);
+        } else {
+            self.log.bytes = self.log.held;
+        }
         shared.inbox.set_window(self.window.bytes());
         session.set_window(self.window.bytes());
     }
@@ -177,9 +222,17 @@ mod tests {
         let budget = Budget::new(MIB);
         let mut idle = Allowance::new(4 * MIB, Some(Arc::clone(&budget)));
         while idle.adjust(idle.bytes()) {}
-        assert!(idle.adjust(idle.bytes() / 2));
+        let promised = idle.bytes();
+        assert!(idle.adjust(promised / 2));
+        idle.settle(promised);
+        assert!(!budget.try_take(MIB as u64 / 2), "what was promised is not given back");
+        idle.settle(promised / 2);
+        assert!(budget.try_take(MIB as u64 / 2));
+        budget.give_back(MIB as u64 / 2);
         assert!(!idle.adjust(idle.bytes() / 2), "the budget is not short any more");
         assert_eq!(idle.bytes(), MIB as u64 / 2);
+        drop(idle);
+        assert!(budget.try_take(MIB as u64), "all is given back in the end");
     }
 
     #[test]

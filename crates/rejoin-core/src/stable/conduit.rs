@@ -236,10 +236,9 @@ impl<F: MsgFamily> StableTx<F> {
         item: &F::Msg<'_>,
         age_max: Duration,
     ) -> Result<Position, SendError> {
-        let expires_at = (tokio::time::Instant::now() + age_max).into_std();
         self.shared()
             .outbox
-            .offer(|out| F::Codec::encode(item, out), expires_at)
+            .offer(|out| F::Codec::encode(item, out), age_max)
             .await
             .map_err(|refusal| self.refused(refusal))
     }
@@ -301,12 +300,13 @@ impl<F: MsgFamily> StableTx<F> {
     /// # Errors
     ///
     /// When the session was lost, or the [linger limit](StableConfig::linger) has passed, before
-    /// the peer had acknowledged everything.
+    /// the peer had acknowledged everything. [`take_unacknowledged`](Self::take_unacknowledged) has
+    /// the rest then.
     ///
     /// # Cancel safety
     ///
     /// Once polled, the conduit closes in the background when the future is dropped.
-    pub async fn close(self) -> Result<(), SessionLost> {
+    pub async fn close(&self) -> Result<(), SessionLost> {
         self.close_with(CloseReason::default()).await
     }
 
@@ -320,7 +320,7 @@ impl<F: MsgFamily> StableTx<F> {
     /// # Cancel safety
     ///
     /// As [`close`](Self::close).
-    pub async fn close_with(self, reason: CloseReason) -> Result<(), SessionLost> {
+    pub async fn close_with(&self, reason: CloseReason) -> Result<(), SessionLost> {
         let shared = self.shared();
         shared.outbox.close(reason);
         let _counted = AckWaiter::new(shared);
@@ -465,7 +465,7 @@ impl<F: MsgFamily> ConduitTx for StableTx<F> {
     }
 
     async fn close(self) -> Result<(), SendError> {
-        self.close().await.map_err(SendError::Lost)
+        Self::close_with(&self, CloseReason::default()).await.map_err(SendError::Lost)
     }
 }
 

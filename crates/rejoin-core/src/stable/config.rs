@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use crate::acceptor::AcceptorConfig;
 use crate::protocol::{Profile, SessionConfig};
@@ -103,6 +104,12 @@ pub struct RedialPolicy {
     pub attempt_deadline: Duration,
     /// How long `connect` goes on trying while attempts fail in a way that may heal. Default 10 s.
     pub connect_limit: Duration,
+    /// How many attempts may fail in one outage, or before the first link, until the session is given
+    /// up; `None` for any number within [`outage_max`](StableConfig::outage_max) or `connect_limit`.
+    /// Default `None`; at least 1.
+    ///
+    /// [`reconnect_now`](crate::StableTx::reconnect_now) begins to count anew.
+    pub attempts_max: Option<u32>,
 }
 
 impl Default for RedialPolicy {
@@ -112,6 +119,7 @@ impl Default for RedialPolicy {
             backoff_max: Duration::from_secs(10),
             attempt_deadline: Duration::from_secs(10),
             connect_limit: Duration::from_secs(10),
+            attempts_max: None,
         }
     }
 }
@@ -144,8 +152,8 @@ pub struct ListenerConfig {
     /// How many handshakes may be under way at a time; a further one takes the place of the oldest.
     /// Default 1024.
     pub pending_handshakes_max: usize,
-    /// How many peers are accepted in a second; further ones are accepted in their turn. Default
-    /// 10 000.
+    /// How many peers are accepted in a second; further ones are accepted in their turn. After a
+    /// quiet second, so many may come at once. Default 10 000.
     pub handshakes_per_second_max: NonZeroU32,
 }
 
@@ -178,6 +186,9 @@ pub enum ConfigError {
     /// A [`Failover`](crate::Failover) was given a source of the acceptor's role.
     #[error("a failover takes sources of the initiator's role only")]
     AcceptorInFailover,
+    /// The limit of the first delay is larger than that of all later ones.
+    #[error("redial.backoff_min must not be more than redial.backoff_max")]
+    BackoffReversed,
 }
 
 impl StableConfig {
@@ -219,11 +230,16 @@ impl StableConfig {
                 return Err(ConfigError::OutOfRange { setting });
             }
         }
-        if self.ping_interval < self.peer_dead_after {
-            Ok(())
-        } else {
-            Err(ConfigError::PingTooRare)
+        if self.redial.attempts_max == Some(0) {
+            return Err(ConfigError::OutOfRange { setting: "redial.attempts_max" });
         }
+        if self.redial.backoff_min > self.redial.backoff_max {
+            return Err(ConfigError::BackoffReversed);
+        }
+        if self.ping_interval >= self.peer_dead_after {
+            return Err(ConfigError::PingTooRare);
+        }
+        Ok(())
     }
 
     pub(crate) fn session(&self) -> SessionConfig {
@@ -248,6 +264,25 @@ impl StableConfig {
 const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl ListenerConfig {
+    /// Checks the settings, those of the conduits included.
+    ///
+    /// # Errors
+    ///
+    /// When a setting makes no sense, alone or together with another.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.conduit.validate()?;
+        for (setting, value) in [
+            ("sessions_max", self.sessions_max),
+            ("backlog_max", self.backlog_max),
+            ("pending_handshakes_max", self.pending_handshakes_max),
+        ] {
+            if !(1..=Semaphore::MAX_PERMITS).contains(&value) {
+                return Err(ConfigError::OutOfRange { setting });
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn acceptor(&self) -> AcceptorConfig {
         AcceptorConfig {
             handshake_deadline: self.conduit.handshake_deadline,

@@ -87,7 +87,7 @@ pub(super) struct Dialer<S: LinkSource> {
     role: Role,
     config: Arc<StableConfig>,
     backoff: Backoff,
-    /// The peer has asked not to be called before this.
+    /// The peer has asked not to be called before this, if it does not answer.
     not_before: Option<Instant>,
 }
 
@@ -206,7 +206,7 @@ impl<S: LinkSource> Dialer<S> {
         }
     }
 
-    /// Makes no attempt before `at`.
+    /// After an attempt that fails, makes no further one before `at`.
     pub(super) fn postpone(&mut self, at: Instant) {
         self.not_before = Some(at);
     }
@@ -236,7 +236,10 @@ impl<S: LinkSource> Dialer<S> {
             Role::Initiator => self.backoff.delay(&self.config.redial, random()),
             Role::Acceptor => Duration::ZERO,
         };
-        let at = (Instant::now() + delay).max(self.not_before.unwrap_or_else(Instant::now));
+        // A peer that is going away may still take its sessions back: only when it did not is it
+        // left alone for as long as it asked.
+        let asked = self.not_before.filter(|_| self.backoff.attempts() > 0);
+        let at = (Instant::now() + delay).max(asked.unwrap_or_else(Instant::now));
         self.state = State::Waiting(source, Box::pin(tokio::time::sleep_until(at)));
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{Instrument, debug, warn};
 
@@ -126,16 +126,7 @@ impl<F: MsgFamily> StableListener<F> {
         config: ListenerConfig,
         admit: impl FnMut(&Candidate<'_>) -> Result<(), RejectReason> + Send + 'static,
     ) -> Result<Self, ConfigError> {
-        config.conduit.validate()?;
-        for (setting, value) in [
-            ("sessions_max", config.sessions_max),
-            ("backlog_max", config.backlog_max),
-            ("pending_handshakes_max", config.pending_handshakes_max),
-        ] {
-            if !(1..=Semaphore::MAX_PERMITS).contains(&value) {
-                return Err(ConfigError::OutOfRange { setting });
-            }
-        }
+        config.validate()?;
         let source = AcceptorSource::new(listener, config.acceptor());
         let handshakes = source.stats_handle();
         let table = Table::new(config.sessions_max);
@@ -194,8 +185,8 @@ impl<F: MsgFamily> StableListener<F> {
     pub async fn drain(mut self, retry_after: Duration, limit: Duration) -> Drained {
         self.table.lock().refuse_new(RejectReason::GoingAway);
         self.accepted.close();
-        while self.accepted.try_recv().is_ok() {}
-        // The router runs for as long as there is something to drain, or has failed for good.
+        while self.accepted.recv().await.is_some() {}
+        // The router takes commands until this listener is dropped.
         let _ = self.commands.send(Command::GoAway { retry_after }).await;
         if tokio::time::timeout(limit, self.table.emptied()).await.is_ok() {
             return Drained { unfinished: Vec::new() };
@@ -264,37 +255,36 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
             tokio::select! {
                 biased;
                 order = self.orders.recv() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => obey(order, self.sessions()),
                     None => return,
                 },
                 accepted = self.source.next_link() => match accepted {
                     Ok(attachment) => self.route(attachment),
                     Err(error) if is_fatal_kind(&error) => {
                         warn!(%error, "the link listener has failed for good");
-                        return;
+                        break;
                     }
                     Err(error) => debug!(%error, "no link accepted"),
                 },
             }
         }
+        // No link comes any more, and all that waits for one has to know; but the sessions that have
+        // theirs can still be drained.
+        let sessions: Vec<_> = self
+            .sessions()
+            .map(|(peer, session)| (peer.clone(), Arc::downgrade(&session)))
+            .collect();
+        let Self { source, routes, offer, mut orders, .. } = self;
+        drop((source, routes, offer));
+        while let Some(order) = orders.recv().await {
+            let sessions = sessions.iter();
+            obey(order, sessions.filter_map(|(peer, session)| Some((peer, session.upgrade()?))));
+        }
     }
 
-    fn obey(&mut self, order: Command) {
-        let sessions = self.routes.values().filter(|route| !route.links.is_closed());
-        let sessions = sessions.filter_map(|route| Some((route, route.session.upgrade()?)));
-        match order {
-            Command::GoAway { retry_after } => {
-                sessions.for_each(|(_, session)| session.outbox.go_away(retry_after));
-            }
-            Command::CloseAll { reason, closed } => {
-                let unfinished = sessions.map(|(route, session)| {
-                    session.outbox.close(reason.clone());
-                    Unfinished { peer: route.peer.clone(), stats: session.stats() }
-                });
-                // An error means that nobody wants to know any more.
-                let _ = closed.send(unfinished.collect());
-            }
-        }
+    /// The sessions whose handles or drivers are still there.
+    fn sessions(&self) -> impl Iterator<Item = (&Peer, Arc<Shared>)> {
+        self.routes.values().filter_map(|route| Some((&route.peer, route.session.upgrade()?)))
     }
 
     fn route(&mut self, mut attachment: Attachment<AcceptedLink<L>>) {
@@ -305,7 +295,7 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         let admission = self.table.lock().admit(&hello, random::key());
         match admission {
             Admission::New(id, _) if self.is_backlog_full() => {
-                self.table.lock().remove(id, false);
+                self.table.remove(id, false);
                 reject(attachment, &hello, RejectReason::Full);
             }
             Admission::New(id, key) => {
@@ -376,8 +366,14 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
     fn epitaph(&self, hello: &ClientHello) -> RejectReason {
         match self.table.lock().admit(hello, random::key()) {
             Admission::Reject(reason) => reason,
+            // The first hello again of a peer whose session has ended before it had a key. It may
+            // come once more, and is new then.
+            Admission::New(id, _) => {
+                self.table.remove(id, false);
+                RejectReason::Full
+            }
             // It is about to be removed.
-            Admission::New(..) | Admission::Resume(..) => RejectReason::Full,
+            Admission::Resume(..) => RejectReason::Full,
         }
     }
 
@@ -397,6 +393,23 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
             None => (attachment, self.epitaph(hello)),
         };
         reject(attachment, hello, reason);
+    }
+}
+
+fn obey<'a>(order: Command, sessions: impl Iterator<Item = (&'a Peer, Arc<Shared>)>) {
+    let open = sessions.filter(|(_, session)| session.outcome.get().is_none());
+    match order {
+        Command::GoAway { retry_after } => {
+            open.for_each(|(_, session)| session.outbox.go_away(retry_after));
+        }
+        Command::CloseAll { reason, closed } => {
+            let unfinished = open.map(|(peer, session)| {
+                session.outbox.close(reason.clone());
+                Unfinished { peer: peer.clone(), stats: session.stats() }
+            });
+            // An error means that nobody wants to know any more.
+            let _ = closed.send(unfinished.collect());
+        }
     }
 }
 

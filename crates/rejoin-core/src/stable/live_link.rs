@@ -62,6 +62,11 @@ impl LiveLink {
         }
     }
 
+    /// See [`Reader::limit`].
+    pub(super) fn limit_read(&self, batch_bytes: u64) {
+        self.reader.limit(batch_bytes);
+    }
+
     /// See [`Reader::poll`].
     pub(super) fn poll_read(
         &mut self,

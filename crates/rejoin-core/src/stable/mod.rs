@@ -1,5 +1,6 @@
 //! The stable conduit: the protocol of [`protocol`](crate::protocol), driven over real links.
 
+mod ages;
 mod allowance;
 mod backoff;
 mod conduit;

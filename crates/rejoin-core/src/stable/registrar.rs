@@ -40,7 +40,8 @@ impl Table {
         }
     }
 
-    fn remove(&self, id: SessionId, closed: bool) {
+    /// Forgets a session, and tells those who wait for the last one to end.
+    pub(super) fn remove(&self, id: SessionId, closed: bool) {
         let mut sessions = self.lock();
         sessions.remove(id, closed);
         let left = sessions.len();

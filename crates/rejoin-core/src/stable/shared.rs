@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::handover::{Inbox, Outbox};
 use crate::protocol::{ITEM_COST, LossReason, Position, Session};
+use crate::stable::ages::Ages;
 use crate::stable::config::StableConfig;
 use crate::stable::error::SessionLost;
 use crate::stable::status::{Stats, Status};
@@ -32,6 +34,13 @@ pub(super) struct Receipts {
     pub(super) ended: bool,
 }
 
+/// The figures of a conduit, but for those that change between two turns of its driver.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    stats: Stats,
+    oldest_at: Option<Instant>,
+}
+
 /// Shared by all handles of a conduit and its driver.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -39,8 +48,8 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox,
     pub(super) receipts: watch::Sender<Receipts>,
     pub(super) status: watch::Sender<Status>,
-    /// All but `inbox_bytes`, which the application changes as well.
-    pub(super) stats: Mutex<Stats>,
+    /// What the driver published last.
+    pub(super) stats: Mutex<Published>,
     pub(super) outcome: OnceLock<Outcome>,
     /// The cost of all items that the application has taken. The driver hears of it in portions.
     pub(super) consumed: AtomicU64,
@@ -61,16 +70,21 @@ impl Shared {
 
     /// The figures as the driver published them last, less what was taken since.
     pub(super) fn stats(&self) -> Stats {
-        let published = *self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        let received = published.bytes_received + published.messages_received * ITEM_COST;
+        let (stats, oldest_at) = {
+            let published = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+            (published.stats, published.oldest_at)
+        };
+        let received = stats.bytes_received + stats.messages_received * ITEM_COST;
         let inbox_bytes = received.saturating_sub(self.consumed.load(Ordering::Relaxed));
-        Stats { inbox_bytes, ..published }
+        let now = tokio::time::Instant::now().into_std();
+        let oldest_unacknowledged = oldest_at.map(|at| now.saturating_duration_since(at));
+        Stats { inbox_bytes, oldest_unacknowledged, ..stats }
     }
 
     /// Publishes the figures of `session`.
-    pub(super) fn publish_stats(&self, session: &Session) {
+    pub(super) fn publish_stats(&self, session: &Session, ages: &Ages) {
         let (log, counters) = (session.log(), session.counters());
-        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = Stats {
+        let stats = Stats {
             messages_accepted: log.appended(),
             messages_acknowledged: log.acked(),
             messages_received: session.received(),
@@ -79,11 +93,16 @@ impl Shared {
             bytes_written: counters.bytes_written,
             bytes_received: counters.bytes_received,
             send_log_bytes: log.cost(),
+            send_log_messages: log.appended() - log.acked(),
+            oldest_unacknowledged: None,
+            ack_lag: ages.ack_lag(),
             inbox_bytes: 0,
             resumes: counters.resumes,
             generation: session.generation().get(),
             round_trip: session.round_trip(),
         };
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) =
+            Published { stats, oldest_at: ages.oldest_at() };
     }
 
     /// Why the session was lost, if it was.

@@ -108,6 +108,13 @@ pub struct Stats {
     /// What the send log holds, counted as in
     /// [`send_log_bytes_max`](crate::StableConfig::send_log_bytes_max).
     pub send_log_bytes: u64,
+    /// How many messages the send log holds: accepted, and not acknowledged yet.
+    pub send_log_messages: u64,
+    /// How long ago the oldest of them was accepted.
+    pub oldest_unacknowledged: Option<Duration>,
+    /// How long the message that was acknowledged last had waited for that since it was accepted,
+    /// outages included; `None` until one was.
+    pub ack_lag: Option<Duration>,
     /// What waits for the application, counted as in
     /// [`inbox_bytes_max`](crate::StableConfig::inbox_bytes_max).
     pub inbox_bytes: u64,

@@ -241,7 +241,7 @@ async fn closing() {
     type Close = fn(Tx) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
     let closes: [Close; 3] = [
         |tx| Box::pin(async { tx.close().await.unwrap() }),
-        |tx| Box::pin(async { tx.close_with(CloseReason::new(7, "enough")).await.unwrap() }),
+        |tx| Box::pin(async move { tx.close_with(CloseReason::new(7, "enough")).await.unwrap() }),
         |tx| Box::pin(async { ConduitTx::close(tx).await.unwrap() }),
     ];
     for when in BOTH {

@@ -123,13 +123,13 @@ pub(crate) fn expect_all(
 
 /// How many items `tx` accepts before it is full.
 pub(crate) fn fill(tx: &Tx) -> u64 {
-    (0u64..)
+    (0..1_000_000)
         .find(|&n| match tx.try_send(&&item(n)[..]) {
             Ok(_) => false,
             Err(SendError::Full) => true,
             Err(error) => panic!("{error}"),
         })
-        .unwrap()
+        .expect("there is a bound")
 }
 
 /// Waits for a status.

@@ -4,13 +4,19 @@
 #![allow(clippy::unwrap_used)]
 
 mod acceptor;
+mod admission;
+mod ages;
 mod base;
+mod budget;
 mod cancel;
 mod common;
 mod defects;
+mod drain;
 mod faults;
 mod hygiene;
+mod limits;
 mod listener;
+mod manual_ack;
 mod peer;
 mod race;
 mod status;

@@ -77,7 +77,7 @@ async fn closes_that_cross() {
                         break;
                     }
                 }
-                let closing = tokio::spawn(tx.close());
+                let closing = tokio::spawn(async move { tx.close().await });
                 let mut received = 0;
                 while let Some(n) = recv(&mut rx).await.unwrap() {
                     assert_eq!(n, received);

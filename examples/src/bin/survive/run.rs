@@ -146,8 +146,8 @@ async fn send_and_cut(
         Ok(())
     })?;
     // Both sides have everything: what still comes now comes once too often, and will be noticed.
-    let [client, server] = scene.lanes().map(|lane| lane.tx().clone().close());
-    tokio::try_join!(client, server)?;
+    let [client, server] = scene.lanes().map(super::lane::Lane::tx);
+    tokio::try_join!(client.close(), server.close())?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ impl Session {
             Some(key) => ClientHello::resume(
                 self.profile.unwrap_or(self.config.profile),
                 key,
-                self.receiver.last_received(),
+                self.position_to_tell(),
             ),
             None if self.config.profile == Profile::Extended => {
                 ClientHello::fresh_extended(self.nonce)
@@ -77,8 +77,7 @@ impl Session {
             Opening::Resume(_) => hello.last_received(),
         };
         let link = self.attach(now, profile, last_received, payload_bytes_max)?;
-        let answer =
-            ServerHello::Accepted { profile, key, last_received: self.receiver.last_received() };
+        let answer = ServerHello::Accepted { profile, key, last_received: self.position_to_tell() };
         Ok((link, answer))
     }
 
@@ -126,6 +125,15 @@ impl Session {
             self.acked(received);
         }
         Ok(self.generation)
+    }
+
+    /// The position for a hello of ours. In the base profile it acknowledges, so that in manual mode
+    /// the peer is asked for what the application has not acknowledged, and what comes is ignored.
+    fn position_to_tell(&self) -> Option<PacketSeq> {
+        match self.profile {
+            Some(Profile::Base) => self.receiver.last_acknowledgeable(),
+            _ => self.receiver.last_received(),
+        }
     }
 
     /// How many items the peer has, from the number in its hello.

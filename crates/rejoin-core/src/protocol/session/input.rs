@@ -65,15 +65,22 @@ impl Session {
     }
 
     fn handle_ack(&mut self, ack: PacketAck) {
-        let position = ack.max_delivered.expand(Position::new(self.log.written()));
+        let position = ack.max_delivered.expand(Position::new(self.log.sent()));
         match position.map(|position| position.next().get()) {
-            Some(count) if count <= self.log.written() => self.acked(count),
+            Some(count) if count <= self.log.sent() => {
+                // What an earlier link carried may have arrived after the peer composed its hello,
+                // as when it dials while that link still works. It need not be written again.
+                if count > self.log.written() {
+                    self.log.rewind(count);
+                }
+                self.acked(count);
+            }
             other => {
                 let reason = LossReason::AckBeyondSent {
                     acked: other
                         .and_then(|count| Position::new(count).previous())
                         .unwrap_or_default(),
-                    sent: self.log.written(),
+                    sent: self.log.sent(),
                 };
                 self.end(Ending::Lost(reason));
             }

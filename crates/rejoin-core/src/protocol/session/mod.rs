@@ -400,6 +400,13 @@ impl Session {
         self.receiver.cost_held()
     }
 
+    /// The cost of the received items that the application has yet to take, together with what the
+    /// peer may still send by the limit that it was told.
+    #[must_use]
+    pub fn window_promised(&self) -> u64 {
+        self.receiver.cost_promised()
+    }
+
     /// The profile that the session speaks, once that is settled.
     #[must_use]
     pub fn profile(&self) -> Option<Profile> {
@@ -494,9 +501,12 @@ impl Session {
 
     /// The time for `reason` is up. That is no loss where only the peer's last word is missing:
     /// both sides closed, everything of ours was acknowledged, and the peer's close says that
-    /// everything of its was received. Without the peer's close nobody can know the last of it.
+    /// everything of its was received. Without the peer's close nobody can know the last of it, and
+    /// where the application acknowledges, a peer must not take the end for an acknowledgement.
     fn give_up(&mut self, reason: LossReason) {
-        let complete = self.log.is_empty() && self.closing.both_closed();
+        let complete = self.log.is_empty()
+            && self.closing.both_closed()
+            && self.receiver.is_all_acknowledgeable();
         self.end(if complete { Ending::Closed } else { Ending::Lost(reason) });
     }
 

@@ -13,6 +13,7 @@ use crate::protocol::{
 };
 use crate::random;
 use crate::source::LinkSource;
+use crate::stable::ages::Ages;
 use crate::stable::dial::{AttemptError, NewLink, PeerHello, Want};
 use crate::stable::driver::Driver;
 use crate::stable::error::ConnectError;
@@ -66,6 +67,7 @@ impl<S: LinkSource> Driver<S> {
     /// Forgets a caller that has vanished before the application heard of it.
     fn start_over(&mut self) {
         self.session = Session::new(self.role, self.config.session(), random::key());
+        self.ages = Ages::default();
         self.room.apply(&mut self.session, &self.shared);
         self.registrar = Registrar::alone();
         if let Some(link) = self.link.take() {
@@ -137,7 +139,7 @@ impl<S: LinkSource> Driver<S> {
                     self.schedule_better(now);
                     self.migrated(Some(&std::io::Error::other(error)));
                 } else if !self.session.is_ended() {
-                    self.suspended(now, SuspendCause::AttemptFailed(error.to_string().into()));
+                    self.attempt_spent(now, io::Error::other(error));
                 }
                 return;
             }
@@ -151,6 +153,8 @@ impl<S: LinkSource> Driver<S> {
         }
         if let Some(replaced) = self.link.replace(link) {
             replaced.close_in_background();
+            // There was no outage, so the next attempt is not one of the same.
+            self.dialer.settle();
         }
         self.progress_before = self.progress();
         self.link_proved = false;
@@ -181,9 +185,20 @@ impl<S: LinkSource> Driver<S> {
             self.session.abort(LossReason::Source(error.to_string()));
         } else if fatal {
             self.source_failed = Some(error.to_string());
-        } else if self.opened.is_some() && self.role == Role::Initiator && now >= self.connect_by {
-            self.unreachable(error);
         } else if self.link.is_none() && self.role == Role::Initiator {
+            self.attempt_spent(now, error);
+        }
+    }
+
+    /// An attempt to make a link where there is none has failed, and another may be made.
+    fn attempt_spent(&mut self, now: Instant, error: io::Error) {
+        let attempts_max = self.config.redial.attempts_max;
+        let was_last = attempts_max.is_some_and(|max| self.dialer.attempts() >= max);
+        if self.opened.is_some() && (was_last || now >= self.connect_by) {
+            self.unreachable(error);
+        } else if was_last {
+            self.session.abort(LossReason::OutageLimit);
+        } else {
             self.suspended(now, SuspendCause::AttemptFailed(error.to_string().into()));
             self.connect_error = Some(error);
         }

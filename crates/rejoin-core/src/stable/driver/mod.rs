@@ -21,6 +21,7 @@ use crate::meter::SessionMeter;
 use crate::protocol::{CloseReason, Ending, Event, LossReason, Profile, Role, Session};
 use crate::random;
 use crate::source::LinkSource;
+use crate::stable::ages::Ages;
 use crate::stable::allowance::{Budget, Room};
 use crate::stable::config::StableConfig;
 use crate::stable::dial::Dialer;
@@ -71,6 +72,7 @@ pub(super) struct Driver<S: LinkSource> {
     abandoned: bool,
     /// Items that wait to be written at once or given back, oldest first.
     offers: Offers,
+    ages: Ages,
     /// Those who want a new link in place of one that works.
     migrations: Vec<Migration>,
     /// When to look for a better link than the one in use.
@@ -113,6 +115,7 @@ impl<S: LinkSource> Driver<S> {
             retry_at: None,
             abandoned: false,
             offers: Offers::default(),
+            ages: Ages::default(),
             migrations: Vec::new(),
             better_at: None,
             meter: SessionMeter::new(role),
@@ -139,7 +142,7 @@ impl<S: LinkSource> Driver<S> {
         // What comes after the end was published with it; the log has been emptied since, and must
         // not look acknowledged.
         if busy && !self.session.is_ended() {
-            self.publish();
+            self.publish(now);
         }
         busy
     }
@@ -166,6 +169,7 @@ impl<S: LinkSource> Driver<S> {
             self.session.go_away(retry_after);
         }
         self.offers.extend(requests.offers);
+        self.offers.withdraw(requests.withdrawn);
         self.migrations.extend(requests.migrations);
         if self.role == Role::Acceptor && !self.migrations.is_empty() {
             let error = std::io::ErrorKind::Unsupported.into();
@@ -173,6 +177,7 @@ impl<S: LinkSource> Driver<S> {
         }
         if let Some(reason) = requests.close {
             self.closing = true;
+            self.offers.refuse_all();
             self.session.close(now, reason);
         }
         if requests.abandoned && !self.abandoned {
@@ -189,8 +194,12 @@ impl<S: LinkSource> Driver<S> {
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(link) = &mut self.link else { return false };
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
-        let held_back = self.session.profile() == Some(Profile::Base)
-            && self.session.inbox_cost() >= self.room.window();
+        let mut held_back = false;
+        if self.session.profile() == Some(Profile::Base) {
+            let room = self.room.window().saturating_sub(self.session.inbox_cost());
+            held_back = room == 0;
+            link.limit_read(room);
+        }
         let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
         let generation = link.generation();
         let busy = !self.payloads.is_empty() || ended.is_ready();
@@ -278,11 +287,10 @@ impl<S: LinkSource> Driver<S> {
                 }
                 Event::GoingAway { retry_after } => {
                     info!(?retry_after, "the peer is going away");
-                    let retry_at = tokio::time::Instant::from_std(now)
-                        .checked_add(retry_after.min(self.config.outage_max));
-                    if let Some(retry_at) = retry_at {
-                        self.dialer.postpone(retry_at);
-                    }
+                    // Whoever asks for more than that asks for the end of the session, which this
+                    // side does not give without an attempt.
+                    let delay = retry_after.min(self.config.outage_max / 2);
+                    self.dialer.postpone(tokio::time::Instant::from_std(now) + delay);
                     self.shared.status.send_if_modified(|status| match status {
                         Status::Connected { going_away, .. } => {
                             *going_away = Some(retry_after);
@@ -305,7 +313,7 @@ impl<S: LinkSource> Driver<S> {
                 Event::CloseConfirmed => {
                     self.shared.receipts.send_modify(|it| it.close_confirmed = true);
                 }
-                Event::Ended(ending) => self.finish(ending),
+                Event::Ended(ending) => self.finish(now, ending),
             }
         }
         busy
@@ -321,7 +329,7 @@ impl<S: LinkSource> Driver<S> {
     }
 
     /// Makes the results of this turn known to the handles.
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Instant) {
         if !self.items.is_empty() {
             self.shared.inbox.put(&mut self.items);
         }
@@ -335,12 +343,13 @@ impl<S: LinkSource> Driver<S> {
         if news {
             self.shared.outbox.release(cost_acked, self.session.take_spare());
         }
-        self.room.adjust(&mut self.session, &self.shared);
-        self.shared.publish_stats(&self.session);
+        self.room.adjust(now, &mut self.session, &self.shared);
+        self.ages.note(now, self.session.log());
+        self.shared.publish_stats(&self.session, &self.ages);
         self.meter.turn(|| self.shared.stats());
     }
 
-    fn finish(&mut self, ending: Ending) {
+    fn finish(&mut self, now: Instant, ending: Ending) {
         self.shared.outbox.end();
         // Items accepted since the last turn go with the others.
         if let Some(requests) = self.shared.outbox.take(std::task::Waker::noop()) {
@@ -348,7 +357,7 @@ impl<S: LinkSource> Driver<S> {
                 self.session.append(batch);
             }
         }
-        self.publish();
+        self.publish(now);
         let lost = match ending {
             Ending::Closed => None,
             Ending::Lost(reason) => Some(reason),
@@ -373,10 +382,9 @@ impl<S: LinkSource> Driver<S> {
     fn next_timeout(&self) -> Option<Instant> {
         let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
         let stalled = stalled.map(|since| since + self.config.peer_dead_after);
-        [self.session.poll_timeout(), stalled, self.offers.next_at(), self.better_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let others = [self.offers.next_at(), self.room.review_at(), self.better_at];
+        let timeouts = [self.session.poll_timeout(), stalled].into_iter().chain(others);
+        timeouts.flatten().min()
     }
 
     /// Whether the timer has fired; otherwise it wakes the driver when the next time-out is due.

@@ -1,0 +1,96 @@
+//! How long messages wait for their acknowledgement, measured without reading the clock for each.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::protocol::SendLog;
+
+/// When the messages in a send log were accepted, to within a turn of the driver.
+///
+/// Invariant: the marks cover, in order, exactly the messages that are not acknowledged, except that
+/// the first may begin earlier.
+#[derive(Debug, Default)]
+pub(super) struct Ages {
+    /// Messages before this number, and not before the mark before it, were accepted then.
+    marks: VecDeque<(u64, Instant)>,
+    acked: u64,
+    ack_lag: Option<Duration>,
+}
+
+impl Ages {
+    /// Takes note of where `log` stands at the end of a turn.
+    pub(super) fn note(&mut self, now: Instant, log: &SendLog) {
+        let marked = self.marks.back().map_or(self.acked, |&(end, _)| end);
+        if log.appended() > marked {
+            self.marks.push_back((log.appended(), now));
+        }
+        if log.acked() == self.acked {
+            return;
+        }
+        self.acked = log.acked();
+        // Up to the mark that covers the last message acknowledged.
+        while let Some(&(end, accepted_at)) = self.marks.front() {
+            self.ack_lag = Some(now.saturating_duration_since(accepted_at));
+            if end <= self.acked {
+                self.marks.pop_front();
+            }
+            if end >= self.acked {
+                break;
+            }
+        }
+    }
+
+    /// When the oldest message that is not acknowledged was accepted.
+    pub(super) fn oldest_at(&self) -> Option<Instant> {
+        self.marks.front().map(|&(_, accepted_at)| accepted_at)
+    }
+
+    /// How long the message that was acknowledged last had waited for that.
+    pub(super) fn ack_lag(&self) -> Option<Duration> {
+        self.ack_lag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut;
+
+    use super::*;
+    use crate::protocol::Batch;
+
+    fn append(log: &mut SendLog, items: usize) {
+        let mut batch = Batch::default();
+        for _ in 0..items {
+            batch.buffer().put_u8(0);
+            batch.commit();
+        }
+        log.append(batch);
+        while log.write_next().is_some() {}
+    }
+
+    #[test]
+    fn the_oldest_and_the_latest_acknowledged() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (mut log, mut ages) = (SendLog::default(), Ages::default());
+        let mut check = |seconds, appended, acked, oldest: Option<u64>, lag: Option<u64>| {
+            append(&mut log, appended);
+            log.acknowledge(acked);
+            ages.note(at(seconds), &log);
+            assert_eq!(ages.oldest_at(), oldest.map(at), "after {seconds} s");
+            assert_eq!(ages.ack_lag(), lag.map(Duration::from_secs), "after {seconds} s");
+        };
+        check(0, 0, 0, None, None);
+        check(1, 10, 0, Some(1), None);
+        check(2, 0, 0, Some(1), None);
+        check(3, 10, 0, Some(1), None);
+        // A part of the first ten, the rest of them, some of the next, some of the last, all.
+        check(5, 0, 4, Some(1), Some(4));
+        check(6, 0, 10, Some(3), Some(5));
+        check(7, 10, 15, Some(3), Some(4));
+        check(9, 0, 29, Some(7), Some(2));
+        check(10, 0, 30, None, Some(3));
+        // Accepted and acknowledged within one turn.
+        check(11, 3, 33, None, Some(0));
+    }
+}

@@ -1,0 +1,208 @@
+//! A listener that drains: what its peers hear, who is still let in, and who is reported.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rejoin_core::protocol::RejectReason;
+use rejoin_core::{
+    Drained, LinkListener, MemoryConfig, MemoryLink, MemoryListener, StableConfig, StableListener,
+    Status, memory_listener,
+};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::common::{World, expect_all, is_connected, recv, send, send_all, settle, until, within};
+use crate::peer::{EXTENDED, Peer};
+
+const RETRY_AFTER: Duration = Duration::from_secs(7);
+
+/// Begins to drain, and gives what is left of the world.
+async fn drain(world: World, limit: Duration) -> (JoinHandle<Drained>, World) {
+    let World { listener, connector, network } = world;
+    let draining = tokio::spawn(listener.drain(RETRY_AFTER, limit));
+    // Room for another one; nobody calls it.
+    let mut rest = World::new();
+    (rest.connector, rest.network) = (connector, network);
+    settle().await;
+    (draining, rest)
+}
+
+fn going_away(status: &Status) -> Option<Duration> {
+    match status {
+        Status::Connected { going_away, .. } => *going_away,
+        _ => None,
+    }
+}
+
+/// AWAY-1, AWAY-2, AWAY-3.
+#[tokio::test(start_paused = true)]
+async fn it_is_announced_and_who_finds_nobody_waits_for_as_long_as_asked() {
+    let mut world = World::new();
+    let (near, far) = world.open().await;
+    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let mut status = near_tx.status();
+    let start = Instant::now();
+    let (draining, world) = drain(world, Duration::from_secs(600)).await;
+    assert_eq!(going_away(&status.borrow()), Some(RETRY_AFTER));
+    send_all(&near_tx, 0..3).await;
+    expect_all(&mut far_rx, 0..3).await;
+
+    // It comes back at once as if nothing was, and hears again that the end is near.
+    world.network.cut_links();
+    until(&mut status, |status| matches!(status, Status::Connected { generation: 2, .. })).await;
+    assert!(start.elapsed() < Duration::from_secs(1));
+    until(&mut status, |status| going_away(status) == Some(RETRY_AFTER)).await;
+
+    // Only who finds nobody there waits for as long as was asked.
+    world.network.refuse_dials();
+    world.network.cut_links();
+    let waits = |status: &Status| matches!(status, Status::Suspended { retry_at: Some(_), .. });
+    let Status::Suspended { retry_at, .. } = until(&mut status, waits).await else { panic!() };
+    let wait = retry_at.unwrap() - start;
+    assert!(wait >= RETRY_AFTER && wait < RETRY_AFTER + Duration::from_secs(2), "{wait:?}");
+    world.network.answer_dials();
+    send(&near_tx, 3).await.unwrap();
+    until(&mut status, is_connected).await;
+    assert!(start.elapsed() >= RETRY_AFTER);
+    expect_all(&mut far_rx, 3..4).await;
+    send(&far_tx, 0).await.unwrap();
+
+    // Who does not want to wait need not.
+    world.network.refuse_dials();
+    world.network.cut_links();
+    until(&mut status, waits).await;
+    world.network.answer_dials();
+    let cut_at = Instant::now();
+    near_tx.reconnect_now();
+    until(&mut status, is_connected).await;
+    assert!(cut_at.elapsed() < Duration::from_secs(1));
+
+    assert!(!draining.is_finished());
+    within(near_tx.close()).await.unwrap();
+    assert_eq!(within(recv(&mut far_rx)).await.unwrap(), None);
+    assert!(within(draining).await.unwrap().unfinished.is_empty());
+    assert!(start.elapsed() < Duration::from_secs(60), "not for longer than there is a session");
+}
+
+/// A delay past all patience is no way to end the sessions of others.
+#[tokio::test(start_paused = true)]
+async fn a_peer_cannot_ask_for_the_end_of_a_session() {
+    let mut world = World::new();
+    let (near, _far) = world.open().await;
+    let mut status = near.status();
+    let World { listener, network, .. } = world;
+    let draining = tokio::spawn(listener.drain(Duration::MAX, Duration::from_secs(3600)));
+    settle().await;
+    network.refuse_dials();
+    network.cut_links();
+    until(&mut status, |status| matches!(status, Status::Suspended { retry_at: Some(_), .. }))
+        .await;
+    network.answer_dials();
+    until(&mut status, |status| is_connected(status) || status.is_final()).await;
+    assert!(is_connected(&status.borrow()), "{:?}", *status.borrow());
+    draining.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_sessions_are_refused_and_none_means_at_once() {
+    let mut world = World::new();
+    let (near, far) = world.open().await;
+    // Opened and not accepted: it is closed, not forgotten.
+    let unseen = world.connect(StableConfig::default()).await.unwrap();
+    let (draining, world) = drain(world, Duration::from_secs(600)).await;
+    let end = until(&mut unseen.status(), Status::is_final).await;
+    assert!(matches!(end, Status::Closed { .. }), "{end:?}");
+    let mut peer = Peer::dial(&world.connector).await;
+    peer.send_client_hello(EXTENDED, None, None).await;
+    let answer = peer.recv_server_hello().await;
+    assert_eq!((answer.flags, answer.number), (EXTENDED | 1, RejectReason::GoingAway.code()));
+    let error = world.connect(StableConfig::default()).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    drop((near, far));
+    assert!(within(draining).await.unwrap().unfinished.is_empty());
+
+    let start = Instant::now();
+    let none = World::new();
+    assert!(none.listener.drain(RETRY_AFTER, RETRY_AFTER).await.unfinished.is_empty());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_finish_is_reported_and_closed() {
+    let mut world = World::new();
+    let mut ends = Vec::new();
+    for _ in 0..4 {
+        ends.push(world.open().await);
+    }
+    let limit = Duration::from_secs(20);
+    let start = Instant::now();
+    let (draining, _world) = drain(world, limit).await;
+    for (near, far) in ends.drain(..2) {
+        let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+        within(near_tx.close()).await.unwrap();
+        assert_eq!(within(recv(&mut far_rx)).await.unwrap(), None);
+    }
+    let (near, far) = ends.pop().unwrap();
+    let (near_tx, mut near_rx) = near.split();
+    let (far_tx, mut far_rx) = far.split();
+    send_all(&near_tx, 0..5).await;
+    send_all(&far_tx, 0..2).await;
+    let drained = within(draining).await.unwrap();
+    assert!(start.elapsed() >= limit && start.elapsed() < limit + Duration::from_millis(10));
+    let mut received: Vec<_> =
+        drained.unfinished.iter().map(|session| session.stats.messages_received).collect();
+    received.sort_unstable();
+    assert_eq!(received, [0, 5]);
+    assert!(drained.unfinished.iter().all(|session| session.peer.address().is_some()));
+
+    // Closed, not cut off: what was sent before arrives.
+    expect_all(&mut near_rx, 0..2).await;
+    expect_all(&mut far_rx, 0..5).await;
+    assert_eq!(within(recv(&mut near_rx)).await.unwrap(), None);
+    let Status::Closed { by_peer: Some(reason) } =
+        until(&mut near_tx.status(), Status::is_final).await
+    else {
+        panic!()
+    };
+    assert_eq!(reason.text(), "the listener has ended");
+}
+
+/// Fails for good when it is told to.
+struct Failing {
+    listener: MemoryListener,
+    fails: Arc<Notify>,
+}
+
+impl LinkListener for Failing {
+    type Link = MemoryLink;
+    type Upgrade = std::future::Ready<io::Result<MemoryLink>>;
+
+    async fn accept(&mut self) -> io::Result<Self::Upgrade> {
+        tokio::select! {
+            accepted = self.listener.accept() => accepted,
+            () = self.fails.notified() => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+/// Nothing can be accepted any more, and yet nobody is told that all is well.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_has_failed_still_reports_its_sessions() {
+    let (listener, connector) = memory_listener(MemoryConfig::default());
+    let fails = Arc::new(Notify::new());
+    let listener = StableListener::new(Failing { listener, fails: Arc::clone(&fails) });
+    let network = connector.network().clone();
+    let mut world = World { listener, connector, network };
+    let (near, far) = world.open().await;
+    settle().await;
+    fails.notify_one();
+    assert!(within(world.listener.accept()).await.is_err());
+    let draining = tokio::spawn(world.listener.drain(RETRY_AFTER, Duration::from_secs(1)));
+    until(&mut near.status(), |status| going_away(status) == Some(RETRY_AFTER)).await;
+    assert_eq!(within(draining).await.unwrap().unfinished.len(), 1);
+    let end = until(&mut near.status(), Status::is_final).await;
+    assert!(matches!(end, Status::Closed { by_peer: Some(_) }), "{end:?}");
+    drop(far);
+}
