@@ -99,7 +99,7 @@ fn nonsense_is_refused_by_name() {
         match (config.validate(), expected) {
             (Ok(()), None) => {}
             (Err(error), Some(expected)) => {
-                assert!(error.to_string().contains(expected), "{error}")
+                assert!(error.to_string().contains(expected), "{error}");
             }
             (result, _) => panic!("{result:?}"),
         }
