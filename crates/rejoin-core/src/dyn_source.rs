@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -61,6 +62,31 @@ pub trait DynLinkSource: Send + 'static {
     ///
     /// - As [`LinkSource::role`].
     fn role_dyn(&self) -> Role;
+
+    /// How long the link given last is to be in use before this source is asked for a better one.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`LinkSource::better_after`].
+    fn better_after_dyn(&self) -> Option<Duration>;
+
+    /// Makes a link that is better than the one given last, while that one is in use.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`LinkSource::next_better_link`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`next_link_dyn`](Self::next_link_dyn).
+    async fn next_better_link_dyn(&mut self) -> io::Result<Attachment<BoxLink>>;
+
+    /// Is told that the handshake on the link given last failed with `error`, or was rejected.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`LinkSource::link_failed`].
+    fn link_failed_dyn(&mut self, error: &io::Error);
 }
 
 #[async_trait]
@@ -75,6 +101,18 @@ impl<S: LinkSource> DynLinkSource for S {
 
     fn role_dyn(&self) -> Role {
         self.role()
+    }
+
+    fn better_after_dyn(&self) -> Option<Duration> {
+        self.better_after()
+    }
+
+    async fn next_better_link_dyn(&mut self) -> io::Result<Attachment<BoxLink>> {
+        Ok(self.next_better_link().await?.map_link(box_link))
+    }
+
+    fn link_failed_dyn(&mut self, error: &io::Error) {
+        self.link_failed(error);
     }
 }
 
@@ -92,6 +130,18 @@ impl LinkSource for Box<dyn DynLinkSource> {
 
     fn role(&self) -> Role {
         (**self).role_dyn()
+    }
+
+    fn better_after(&self) -> Option<Duration> {
+        (**self).better_after_dyn()
+    }
+
+    async fn next_better_link(&mut self) -> io::Result<Attachment<BoxLink>> {
+        (**self).next_better_link_dyn().await
+    }
+
+    fn link_failed(&mut self, error: &io::Error) {
+        (**self).link_failed_dyn(error);
     }
 }
 
@@ -202,7 +252,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     // Not everything, because the methods of the object traits are named as those they stand for.
-    use super::{Attachment, Bytes, DynLinkSource, Link, LinkRx, LinkSource, LinkTx, io};
+    use super::{Attachment, Bytes, Duration, DynLinkSource, Link, LinkRx, LinkSource, LinkTx, io};
     use crate::link::Peer;
 
     /// Gives one link to itself, then nothing more.
@@ -220,6 +270,18 @@ mod tests {
 
         fn is_fatal(&self, _: &io::Error) -> bool {
             true
+        }
+
+        fn better_after(&self) -> Option<Duration> {
+            self.link.is_none().then_some(Duration::from_secs(9))
+        }
+
+        async fn next_better_link(&mut self) -> io::Result<Attachment<Echo>> {
+            Err(io::Error::other("none better"))
+        }
+
+        fn link_failed(&mut self, _: &io::Error) {
+            self.link = Some(Echo { closed: Arc::default() });
         }
     }
 
@@ -291,6 +353,12 @@ mod tests {
         let Err(error) = source.next_link().await else { panic!("the source was used up") };
         assert_eq!(error.to_string(), "used up");
         assert!(source.is_fatal(&error), "the source's own judgement counts");
+
+        assert_eq!(source.better_after(), Some(Duration::from_secs(9)));
+        let Err(error) = source.next_better_link().await else { panic!("there is none") };
+        assert_eq!(error.to_string(), "none better");
+        source.link_failed(&error);
+        assert!(source.next_link().await.is_ok(), "the source was told");
     }
 
     #[tokio::test]

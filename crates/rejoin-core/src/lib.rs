@@ -92,15 +92,18 @@ mod bare;
 mod codec;
 mod conduit;
 mod dyn_source;
+mod failover;
 mod handover;
 mod link;
 mod memory;
+mod meter;
 mod pump;
 mod random;
 mod selfref;
 mod source;
 mod stable;
 
+pub mod observability;
 pub mod protocol;
 
 pub use acceptor::{AcceptorConfig, AcceptorSource, AcceptorStats, AcceptorStatsHandle};
@@ -114,6 +117,7 @@ pub use codec::{
 pub use codec::{Serde, SerdePostcard};
 pub use conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
 pub use dyn_source::{BoxLink, BoxLinkRx, BoxLinkTx, DynLinkSource};
+pub use failover::{EntryFailure, Failover, FailoverError, FailoverPolicy};
 pub use link::{Link, LinkRx, LinkTx, Peer, SplitLink};
 pub use memory::{
     MemoryConfig, MemoryConnector, MemoryLink, MemoryListener, MemoryNetwork, MemoryRx,

@@ -1,8 +1,9 @@
 //! Where links come from: a [`LinkSource`] dials or awaits one link after another, a
 //! [`LinkListener`] accepts many.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
+use std::time::Duration;
 
 use crate::link::{Link, LinkRx, SplitLink};
 use crate::protocol::{ClientHello, HELLO_LEN, ResumeKey, Role};
@@ -34,7 +35,8 @@ pub trait LinkSource: Send + 'static {
     /// - Never changes. Every attachment fits it: [`Attachment::initiator`] for an initiator,
     ///   [`prepare_acceptor_attachment`] for an acceptor.
     /// - An acceptor's source is asked for the next link also while the last one lives, so that a
-    ///   peer that has lost its end can come back; an initiator's is not.
+    ///   peer that has lost its end can come back. An initiator's is asked while a link lives only when
+    ///   another is wanted in its place.
     fn role(&self) -> Role {
         Role::Initiator
     }
@@ -47,6 +49,42 @@ pub trait LinkSource: Send + 'static {
     /// - `true` ends the session; `false` leads to another attempt after a delay.
     fn is_fatal(&self, error: &io::Error) -> bool {
         is_fatal_kind(error)
+    }
+
+    /// How long the link given last is to be in use before this source is asked for a better one.
+    ///
+    /// # Behavior
+    ///
+    /// - `None`, the default, means that there is none to ask for.
+    /// - Judges the link given last: asked after each link, and after each
+    ///   [`next_better_link`](Self::next_better_link) that failed.
+    /// - Is of no effect for an acceptor's source.
+    fn better_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Makes a link that is better than the one given last, while that one is in use.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`next_link`](Self::next_link), but fails rather than give a link that is no better.
+    /// - An error, also a fatal one, concerns the better link only: the one in use goes on, and the
+    ///   source can still be asked for a next one.
+    fn next_better_link(
+        &mut self,
+    ) -> impl Future<Output = io::Result<Attachment<Self::Link>>> + Send {
+        ready(Err(io::Error::new(io::ErrorKind::Unsupported, "the source knows of no better link")))
+    }
+
+    /// Is told that the handshake on the link given last failed with `error`, or was rejected.
+    ///
+    /// # Behavior
+    ///
+    /// - After a link from [`next_better_link`](Self::next_better_link), the one given before it
+    ///   counts as given last again.
+    /// - Comes before [`is_fatal`](Self::is_fatal) is asked about `error`.
+    fn link_failed(&mut self, error: &io::Error) {
+        let _ = error;
     }
 }
 

@@ -23,6 +23,7 @@ use tracing::debug;
 pub use stats::{AcceptorStats, AcceptorStatsHandle};
 
 use crate::link::{Link, Peer, SplitLink};
+use crate::meter::{HandshakeFailure, handshake_failed};
 use crate::protocol::Role;
 use crate::source::{
     Attachment, LinkListener, LinkSource, is_fatal_kind, prepare_acceptor_attachment,
@@ -191,6 +192,7 @@ impl<L: LinkListener> AcceptorSource<L> {
         if let Some(oldest) = self.pending.pop_front() {
             oldest.task.abort();
             Counters::add(&self.counters.evicted);
+            handshake_failed(HandshakeFailure::Evicted);
             debug!(peer = %oldest.peer(), cause = "evicted", "a handshake was given up");
         }
     }
@@ -212,6 +214,7 @@ impl<L: LinkListener> AcceptorSource<L> {
         outcome
             .inspect_err(|failure| {
                 Counters::add(failure.counter(&self.counters));
+                handshake_failed(failure.kind());
                 debug!(peer = %pending.peer(), cause = %failure, "a handshake failed");
             })
             .ok()
@@ -313,6 +316,15 @@ enum Failure {
 }
 
 impl Failure {
+    fn kind(&self) -> HandshakeFailure {
+        match self {
+            Self::Upgrade(_) | Self::Panicked => HandshakeFailure::Upgrade,
+            Self::BadHello(_) => HandshakeFailure::BadHello,
+            Self::ClosedEarly(_) => HandshakeFailure::ClosedEarly,
+            Self::TimedOut => HandshakeFailure::TimedOut,
+        }
+    }
+
     fn counter<'a>(&self, counters: &'a Counters) -> &'a AtomicU64 {
         match self {
             Self::Upgrade(_) | Self::Panicked => &counters.upgrade_failed,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -84,7 +84,9 @@ impl<F: MsgFamily> StableConduit<F> {
             // Nobody waits any more when the caller has given up.
             let _ = opened.send(result);
         });
-        let span = tracing::info_span!("session", role = ?source.role());
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let id = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let span = tracing::info_span!("session", role = ?source.role(), id);
         let driver =
             Driver::new(source, Arc::new(config), shared, Registrar::alone(), None, opened);
         tokio::spawn(driver.instrument(span));
@@ -375,8 +377,17 @@ impl<F: MsgFamily> StableTx<F> {
     ///
     /// Dropping the future gives the migration up, unless it has just happened.
     pub async fn migrate(&self) -> io::Result<()> {
+        let mut receipts = self.shared().receipts.subscribe();
         let wait = self.shared().outbox.migrate();
-        wait.await.unwrap_or_else(|_| Err(io::Error::other("the conduit has ended")))
+        let migrated = tokio::select! {
+            biased;
+            migrated = wait => migrated.ok(),
+            // Nobody answers what is asked after the end.
+            _ = receipts.wait_for(|it| it.ended) => None,
+        };
+        migrated.unwrap_or_else(|| {
+            Err(io::Error::new(io::ErrorKind::NotConnected, "the conduit has ended"))
+        })
     }
 
     fn shared(&self) -> &Arc<Shared> {

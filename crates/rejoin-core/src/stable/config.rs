@@ -186,6 +186,9 @@ pub enum ConfigError {
     /// The limit of the first delay is larger than that of all later ones.
     #[error("redial.backoff_min must not be more than redial.backoff_max")]
     BackoffReversed,
+    /// A [`Failover`](crate::Failover) was given a source of the acceptor's role.
+    #[error("a failover takes sources of the initiator's role only")]
+    AcceptorInFailover,
 }
 
 impl StableConfig {

@@ -4,9 +4,12 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, timeout};
 
 use crate::link::{Link, LinkRx, LinkTx, Peer};
@@ -36,11 +39,47 @@ pub(super) enum PeerHello {
 pub(super) struct AttemptError {
     pub(super) error: io::Error,
     pub(super) fatal: bool,
+    /// It was to give a better link than the one in use.
+    pub(super) better: bool,
 }
 
-type Attempt<S> = Pin<
-    Box<dyn Future<Output = (S, Result<NewLink<<S as LinkSource>::Link>, AttemptError>)> + Send>,
->;
+/// What the driver wants of the dialler now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// A link, as there is none; or, for an acceptor, whoever calls.
+    Link,
+    /// Another link in place of one that works.
+    Replacement,
+    /// At most a better link, where one is being looked for.
+    Nothing,
+}
+
+/// What an attempt asks the source for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Any,
+    Better,
+}
+
+/// How an attempt ended.
+enum Ended<L: Link> {
+    Link(NewLink<L>),
+    Failed(AttemptError),
+    /// It was not wanted any more.
+    GivenUp,
+}
+
+type Attempt<S> = Pin<Box<dyn Future<Output = (S, Ended<<S as LinkSource>::Link>)> + Send>>;
+
+/// An attempt under way.
+struct Trying<S: LinkSource> {
+    attempt: Attempt<S>,
+    goal: Goal,
+    /// Gives the attempt up when dropped, unless it has come to the handshake: by then the peer may
+    /// have moved over to the new link.
+    keep: Option<oneshot::Sender<()>>,
+    shaking_hands: Arc<AtomicBool>,
+}
 
 /// Owns the link source, and makes one attempt after another while it is asked to.
 pub(super) struct Dialer<S: LinkSource> {
@@ -55,7 +94,7 @@ pub(super) struct Dialer<S: LinkSource> {
 enum State<S: LinkSource> {
     Resting(S),
     Waiting(S, Pin<Box<Sleep>>),
-    Trying(Attempt<S>),
+    Trying(Trying<S>),
     /// The source has failed for good.
     Exhausted,
 }
@@ -72,31 +111,88 @@ impl<S: LinkSource> Dialer<S> {
         }
     }
 
-    /// Goes on with the current attempt, or waits for or begins the next one. Pending, too, when
-    /// the source is exhausted.
+    /// Goes on with the current attempt, or waits for or begins the next one where one is wanted.
+    /// Pending, too, when the source is exhausted.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        hello: impl FnOnce() -> ClientHello,
-        random: impl FnOnce() -> u32,
+        want: Want,
+        hello: impl Fn() -> ClientHello,
+        random: impl Fn() -> u32,
     ) -> Poll<Result<NewLink<S::Link>, AttemptError>> {
-        if matches!(self.state, State::Resting(_)) {
-            self.rest_over(random);
-        }
-        if let State::Waiting(_, delay) = &mut self.state {
-            if delay.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+        loop {
+            match &mut self.state {
+                State::Resting(_) if want != Want::Nothing => self.rest_over(&random),
+                State::Waiting(_, delay) if want != Want::Nothing => {
+                    if delay.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let State::Waiting(source, _) = self.take_state() else {
+                        unreachable!("just matched")
+                    };
+                    self.begin(source, Goal::Any, hello());
+                }
+                State::Trying(trying) => {
+                    match (trying.goal, want) {
+                        // Without a link, any will do, and a better one is no more likely.
+                        (Goal::Better, Want::Link) | (Goal::Any, Want::Nothing) => {
+                            trying.keep = None;
+                        }
+                        _ => {}
+                    }
+                    let Poll::Ready((source, ended)) = trying.attempt.as_mut().poll(cx) else {
+                        return Poll::Pending;
+                    };
+                    self.state = match &ended {
+                        Ended::Failed(error) if error.fatal => State::Exhausted,
+                        _ => State::Resting(source),
+                    };
+                    match ended {
+                        Ended::Link(link) => return Poll::Ready(Ok(link)),
+                        Ended::Failed(error) => return Poll::Ready(Err(error)),
+                        Ended::GivenUp => {}
+                    }
+                }
+                _ => return Poll::Pending,
             }
-            let State::Waiting(source, _) = self.take_state() else { unreachable!("just matched") };
-            self.begin(source, hello());
         }
-        let State::Trying(attempt) = &mut self.state else { return Poll::Pending };
-        let Poll::Ready((source, result)) = attempt.as_mut().poll(cx) else { return Poll::Pending };
-        self.state = match &result {
-            Err(error) if error.fatal => State::Exhausted,
-            _ => State::Resting(source),
-        };
-        Poll::Ready(result)
+    }
+
+    /// Begins to look for a better link than the one in use, unless an attempt is under way or the
+    /// peer has asked not to be called now.
+    pub(super) fn seek_better(&mut self, hello: ClientHello) {
+        if self.not_before.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        match self.take_state() {
+            State::Resting(source) | State::Waiting(source, _) => {
+                self.begin(source, Goal::Better, hello);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// How long the link given last is to be in use before a better one is looked for.
+    pub(super) fn better_after(&self) -> Option<Duration> {
+        match &self.state {
+            State::Resting(source) | State::Waiting(source, _) if self.role == Role::Initiator => {
+                source.better_after()
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether an attempt is under way.
+    pub(super) fn is_trying(&self) -> bool {
+        matches!(self.state, State::Trying(_))
+    }
+
+    /// Whether an attempt has come so far that the peer may have moved over to its link.
+    pub(super) fn is_shaking_hands(&self) -> bool {
+        match &self.state {
+            State::Trying(trying) => trying.shaking_hands.load(Ordering::Relaxed),
+            _ => false,
+        }
     }
 
     /// Makes the next attempt at once.
@@ -133,26 +229,32 @@ impl<S: LinkSource> Dialer<S> {
         }
     }
 
-    fn rest_over(&mut self, random: impl FnOnce() -> u32) {
+    fn rest_over(&mut self, random: impl Fn() -> u32) {
         let State::Resting(source) = self.take_state() else { return };
         // An acceptor waits to be called; there is nothing to back off from.
         let delay = match self.role {
             Role::Initiator => self.backoff.delay(&self.config.redial, random()),
-            Role::Acceptor => std::time::Duration::ZERO,
+            Role::Acceptor => Duration::ZERO,
         };
         let at = (Instant::now() + delay).max(self.not_before.unwrap_or_else(Instant::now));
         self.state = State::Waiting(source, Box::pin(tokio::time::sleep_until(at)));
     }
 
-    fn begin(&mut self, source: S, hello: ClientHello) {
+    fn begin(&mut self, source: S, goal: Goal, hello: ClientHello) {
         let config = Arc::clone(&self.config);
-        self.state = State::Trying(match self.role {
+        let shaking_hands = Arc::new(AtomicBool::new(false));
+        let (keep, given_up) = oneshot::channel();
+        let attempt: Attempt<S> = match self.role {
             Role::Initiator => {
-                self.backoff.attempt();
-                Box::pin(attempt(source, hello, config))
+                if goal == Goal::Any {
+                    self.backoff.attempt();
+                }
+                let shaking_hands = Arc::clone(&shaking_hands);
+                Box::pin(attempt(source, goal, hello, config, given_up, shaking_hands))
             }
             Role::Acceptor => Box::pin(await_peer(source)),
-        });
+        };
+        self.state = State::Trying(Trying { attempt, goal, keep: Some(keep), shaking_hands });
     }
 
     fn take_state(&mut self) -> State<S> {
@@ -163,23 +265,56 @@ impl<S: LinkSource> Dialer<S> {
 /// Dials and shakes hands.
 async fn attempt<S: LinkSource>(
     mut source: S,
+    goal: Goal,
     hello: ClientHello,
     config: Arc<StableConfig>,
-) -> (S, Result<NewLink<S::Link>, AttemptError>) {
-    let dialled = timeout(config.redial.attempt_deadline, source.next_link()).await;
-    let result = match dialled {
-        Err(_) => Err(timed_out("no link within the deadline for an attempt")),
-        Ok(Err(error)) => Err(error),
-        Ok(Ok(Attachment { client_hello: Some(_), .. })) => Err(wrong_role()),
-        Ok(Ok(Attachment { link, .. })) => {
-            match timeout(config.handshake_deadline, shake_hands(link, hello)).await {
-                Err(_) => Err(timed_out("no answer to the hello within the deadline")),
-                Ok(shaken) => shaken,
-            }
+    given_up: oneshot::Receiver<()>,
+    shaking_hands: Arc<AtomicBool>,
+) -> (S, Ended<S::Link>) {
+    let dial = async {
+        match goal {
+            Goal::Any => source.next_link().await,
+            Goal::Better => source.next_better_link().await,
         }
     };
-    let result = result.map_err(|error| AttemptError { fatal: source.is_fatal(&error), error });
-    (source, result)
+    let dialled = tokio::select! {
+        biased;
+        _ = given_up => None,
+        dialled = timeout(config.redial.attempt_deadline, dial) => Some(dialled),
+    };
+    let result = match dialled {
+        None => return (source, Ended::GivenUp),
+        Some(Err(_)) => Err(timed_out("no link within the deadline for an attempt")),
+        Some(Ok(Err(error))) => Err(error),
+        Some(Ok(Ok(Attachment { client_hello: Some(_), .. }))) => Err(wrong_role()),
+        Some(Ok(Ok(Attachment { link, .. }))) => {
+            shaking_hands.store(true, Ordering::Relaxed);
+            let shaken = timeout(config.handshake_deadline, shake_hands(link, hello)).await;
+            let shaken = shaken
+                .unwrap_or_else(|_| Err(timed_out("no answer to the hello within the deadline")));
+            match &shaken {
+                Err(error) => source.link_failed(error),
+                Ok(NewLink {
+                    hello: PeerHello::Server(ServerHello::Rejected { reason, .. }),
+                    ..
+                }) => {
+                    source.link_failed(&io::Error::other(reason.to_string()));
+                }
+                Ok(_) => {}
+            }
+            shaken
+        }
+    };
+    let ended = match result {
+        Ok(link) => Ended::Link(link),
+        Err(error) => {
+            let better = goal == Goal::Better;
+            // That there is no better link does not take away the one in use.
+            let fatal = !better && source.is_fatal(&error);
+            Ended::Failed(AttemptError { error, fatal, better })
+        }
+    };
+    (source, ended)
 }
 
 async fn shake_hands<L: Link>(link: L, hello: ClientHello) -> io::Result<NewLink<L>> {
@@ -200,7 +335,7 @@ async fn shake_hands<L: Link>(link: L, hello: ClientHello) -> io::Result<NewLink
     Ok(NewLink { tx, rx, peer, hello: PeerHello::Server(answer) })
 }
 
-async fn await_peer<S: LinkSource>(mut source: S) -> (S, Result<NewLink<S::Link>, AttemptError>) {
+async fn await_peer<S: LinkSource>(mut source: S) -> (S, Ended<S::Link>) {
     let result = source.next_link().await.and_then(|attachment| {
         let Attachment { link, client_hello, key } = attachment;
         let hello = client_hello.ok_or_else(wrong_role)?;
@@ -208,8 +343,14 @@ async fn await_peer<S: LinkSource>(mut source: S) -> (S, Result<NewLink<S::Link>
         let (tx, rx) = link.split();
         Ok(NewLink { tx, rx, peer, hello: PeerHello::Client(hello, key) })
     });
-    let result = result.map_err(|error| AttemptError { fatal: source.is_fatal(&error), error });
-    (source, result)
+    let ended = match result {
+        Ok(link) => Ended::Link(link),
+        Err(error) => {
+            let fatal = source.is_fatal(&error);
+            Ended::Failed(AttemptError { error, fatal, better: false })
+        }
+    };
+    (source, ended)
 }
 
 fn timed_out(what: &'static str) -> io::Error {

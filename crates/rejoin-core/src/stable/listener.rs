@@ -15,6 +15,7 @@ use tracing::{Instrument, debug, warn};
 use crate::acceptor::{AcceptorSource, AcceptorStats, AcceptorStatsHandle};
 use crate::conduit::MsgFamily;
 use crate::link::{Link, Peer, SplitLink};
+use crate::meter::{HandshakeFailure, handshake_failed};
 use crate::protocol::{
     Admission, ClientHello, CloseReason, Profile, RejectReason, Role, SessionId,
 };
@@ -23,7 +24,8 @@ use crate::source::{Attachment, LinkListener, LinkSource, is_fatal_kind};
 use crate::stable::allowance::Budget;
 use crate::stable::conduit::StableConduit;
 use crate::stable::config::{ConfigError, ListenerConfig};
-use crate::stable::driver::{Driver, refuse};
+use crate::stable::driver::Driver;
+use crate::stable::refuse::refuse;
 use crate::stable::registrar::{Registrar, Table};
 use crate::stable::shared::Shared;
 use crate::stable::status::Stats;
@@ -413,6 +415,7 @@ fn obey<'a>(order: Command, sessions: impl Iterator<Item = (&'a Peer, Arc<Shared
 
 fn reject<L: Link>(attachment: Attachment<L>, hello: &ClientHello, reason: RejectReason) {
     debug!(peer = %attachment.link.peer(), %reason, "handshake rejected");
+    handshake_failed(HandshakeFailure::Rejected);
     let (tx, _) = attachment.link.split();
     refuse(tx, hello, reason);
 }

@@ -9,27 +9,36 @@ use tracing::{debug, info};
 
 use crate::link::LinkTx;
 use crate::protocol::{
-    DropCause, HandshakeError, LossReason, Profile, RejectReason, Role, Session,
+    DropCause, HandshakeError, LossReason, Profile, RejectReason, Role, ServerHello, Session,
 };
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
-use crate::stable::dial::{AttemptError, NewLink, PeerHello};
-use crate::stable::driver::{Driver, reject};
+use crate::stable::dial::{AttemptError, NewLink, PeerHello, Want};
+use crate::stable::driver::Driver;
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
+use crate::stable::refuse::reject;
 use crate::stable::registrar::{Registrar, Ruling};
 use crate::stable::status::{Status, SuspendCause};
 
 impl<S: LinkSource> Driver<S> {
     /// Makes a link where one is missing, and lets an acceptor's peer come back at any time.
     pub(super) fn poll_dialer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let wanted = self.role == Role::Acceptor || self.link.is_none() || self.is_migrating();
-        if self.session.is_ended() || !wanted {
+        if self.session.is_ended() {
             return false;
         }
+        let want = if self.role == Role::Acceptor || self.link.is_none() {
+            Want::Link
+        } else if self.is_migrating() {
+            Want::Replacement
+        } else if self.dialer.is_trying() {
+            Want::Nothing
+        } else {
+            return false;
+        };
         let session = &self.session;
-        let polled = self.dialer.poll(cx, || session.client_hello(), random::number);
+        let polled = self.dialer.poll(cx, want, || session.client_hello(), random::number);
         match polled {
             Poll::Ready(Ok(new)) => self.admit(now, new),
             Poll::Ready(Err(error)) => self.attempt_failed(now, error),
@@ -51,22 +60,6 @@ impl<S: LinkSource> Driver<S> {
                     true
                 }
                 _ => false,
-            });
-        }
-    }
-
-    /// Whether somebody still waits for a new link in place of one that works.
-    fn is_migrating(&mut self) -> bool {
-        self.migrations.retain(|migration| !migration.is_closed());
-        !self.migrations.is_empty()
-    }
-
-    pub(super) fn migrated(&mut self, error: Option<&std::io::Error>) {
-        for migration in self.migrations.drain(..) {
-            // An error means that nobody waits any more.
-            let _ = migration.send(match error {
-                None => Ok(()),
-                Some(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
             });
         }
     }
@@ -103,6 +96,10 @@ impl<S: LinkSource> Driver<S> {
     fn admit(&mut self, now: Instant, new: NewLink<S::Link>) {
         let payload_bytes_max = new.tx.payload_bytes_max();
         let admitted = match &new.hello {
+            // Whoever does not know the session is of no concern to it while its link works.
+            PeerHello::Server(ServerHello::Rejected { reason, .. }) if self.link.is_some() => {
+                Err(HandshakeError::Refused(*reason))
+            }
             PeerHello::Server(answer) => self
                 .session
                 .handle_server_hello(now, answer, payload_bytes_max)
@@ -139,6 +136,7 @@ impl<S: LinkSource> Driver<S> {
                         },
                     );
                 } else if self.link.is_some() {
+                    self.schedule_better(now);
                     self.migrated(Some(&std::io::Error::other(error)));
                 } else if !self.session.is_ended() {
                     self.attempt_spent(now, io::Error::other(error));
@@ -159,6 +157,7 @@ impl<S: LinkSource> Driver<S> {
         self.progress_before = self.progress();
         self.link_proved = false;
         self.shared.status.send_replace(status);
+        self.schedule_better(now);
         self.migrated(None);
         // A base-profile peer may never say anything; an extended one proves itself by its settings.
         if self.role == Role::Initiator || self.session.profile() == Some(Profile::Base) {
@@ -166,8 +165,13 @@ impl<S: LinkSource> Driver<S> {
         }
     }
 
-    fn attempt_failed(&mut self, now: Instant, AttemptError { error, fatal }: AttemptError) {
-        debug!(%error, fatal, attempts = self.dialer.attempts(), "no link");
+    fn attempt_failed(&mut self, now: Instant, failed: AttemptError) {
+        let AttemptError { error, fatal, better } = failed;
+        self.meter.attempt_failed();
+        debug!(%error, fatal, better, attempts = self.dialer.attempts(), "no link");
+        if better && self.link.is_some() {
+            return self.schedule_better(now);
+        }
         if self.link.is_some() {
             self.dialer.settle();
             self.migrated(Some(&error));
@@ -200,6 +204,7 @@ impl<S: LinkSource> Driver<S> {
 
     pub(super) fn drop_link(&mut self, now: Instant, cause: DropCause) {
         let Some(link) = self.link.take() else { return };
+        self.better_at = None;
         match cause {
             DropCause::PeerDead => {
                 self.settle(now, &link);
@@ -216,8 +221,16 @@ impl<S: LinkSource> Driver<S> {
 
     pub(super) fn link_down(&mut self, now: Instant, cause: SuspendCause) {
         let Some(link) = self.link.take() else { return };
+        self.better_at = None;
         self.session.handle_link_down(now, link.generation());
         self.settle(now, &link);
+        let closed = matches!(cause, SuspendCause::LinkClosed | SuspendCause::LinkFailed(_));
+        if closed && self.dialer.is_shaking_hands() {
+            // The peer lets go of this link when it moves over to the other one, and its answer
+            // there may come second. If none comes, that attempt fails, and soon.
+            debug!(generation = link.generation().get(), %cause, "link down while another comes up");
+            return;
+        }
         self.suspended(now, cause);
     }
 

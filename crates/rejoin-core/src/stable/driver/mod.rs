@@ -17,17 +17,14 @@ use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
 use crate::handover::Migration;
-use crate::link::{Link, LinkTx};
-use crate::protocol::{
-    ClientHello, CloseReason, Ending, Event, LossReason, Profile, RejectReason, Role, ServerHello,
-    Session,
-};
+use crate::meter::SessionMeter;
+use crate::protocol::{CloseReason, Ending, Event, LossReason, Profile, Role, Session};
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
 use crate::stable::allowance::{Budget, Room};
 use crate::stable::config::StableConfig;
-use crate::stable::dial::{Dialer, NewLink, PeerHello};
+use crate::stable::dial::Dialer;
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
@@ -36,6 +33,7 @@ use crate::stable::shared::Shared;
 use crate::stable::status::{Status, SuspendCause};
 
 mod links;
+mod moving;
 
 /// How many turns the driver takes before it lets other tasks run.
 const TURNS_MAX: usize = 32;
@@ -77,6 +75,9 @@ pub(super) struct Driver<S: LinkSource> {
     ages: Ages,
     /// Those who want a new link in place of one that works.
     migrations: Vec<Migration>,
+    /// When to look for a better link than the one in use.
+    better_at: Option<Instant>,
+    meter: SessionMeter,
     timer: Pin<Box<Sleep>>,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
@@ -116,6 +117,8 @@ impl<S: LinkSource> Driver<S> {
             offers: Offers::default(),
             ages: Ages::default(),
             migrations: Vec::new(),
+            better_at: None,
+            meter: SessionMeter::new(role),
             payloads: Vec::new(),
             items: VecDeque::new(),
         };
@@ -220,6 +223,7 @@ impl<S: LinkSource> Driver<S> {
             if let Some(source) = std::error::Error::source(&error) {
                 cause = format!("{cause}: {source}");
             }
+            self.meter.violation();
             warn!(generation = generation.get(), cause, "protocol violation");
             self.link_down(now, SuspendCause::Violation(cause.into()));
         } else if let Poll::Ready(result) = ended {
@@ -254,6 +258,9 @@ impl<S: LinkSource> Driver<S> {
     fn handle_timeout(&mut self, now: Instant) {
         self.offers.expire(now);
         self.session.handle_timeout(now);
+        if self.better_at.is_some_and(|at| at <= now) {
+            self.seek_better(now);
+        }
         let stalled_at = self.link.as_ref().and_then(LiveLink::writing_since);
         if stalled_at.is_some_and(|since| since + self.config.peer_dead_after <= now) {
             self.link_down(now, SuspendCause::WriteStalled);
@@ -314,6 +321,9 @@ impl<S: LinkSource> Driver<S> {
 
     fn report_opened(&mut self, result: Result<(), ConnectError>) {
         if let Some(opened) = self.opened.take() {
+            if result.is_ok() {
+                self.meter.opened();
+            }
             opened(result);
         }
     }
@@ -336,6 +346,7 @@ impl<S: LinkSource> Driver<S> {
         self.room.adjust(now, &mut self.session, &self.shared);
         self.ages.note(now, self.session.log());
         self.shared.publish_stats(&self.session, &self.ages);
+        self.meter.turn(|| self.shared.stats());
     }
 
     fn finish(&mut self, now: Instant, ending: Ending) {
@@ -351,6 +362,7 @@ impl<S: LinkSource> Driver<S> {
             Ending::Closed => None,
             Ending::Lost(reason) => Some(reason),
         };
+        self.meter.ended(lost.is_some());
         info!(lost = lost.as_ref().map(tracing::field::display), "session over");
         self.registrar.remove(lost.is_none());
         if let Some(link) = self.link.take() {
@@ -370,9 +382,8 @@ impl<S: LinkSource> Driver<S> {
     fn next_timeout(&self) -> Option<Instant> {
         let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
         let stalled = stalled.map(|since| since + self.config.peer_dead_after);
-        let others = [self.offers.next_at(), self.room.review_at()];
-        let timeouts = [self.session.poll_timeout(), stalled].into_iter().chain(others);
-        timeouts.flatten().min()
+        let others = [stalled, self.offers.next_at(), self.room.review_at(), self.better_at];
+        others.into_iter().chain([self.session.poll_timeout()]).flatten().min()
     }
 
     /// Whether the timer has fired; otherwise it wakes the driver when the next time-out is due.
@@ -409,6 +420,7 @@ impl<S: LinkSource> Drop for Driver<S> {
     /// A driver that is dropped before its session is over was stopped with its runtime.
     fn drop(&mut self) {
         self.registrar.remove(false);
+        self.meter.ended(true);
         self.shared.end(Some(LossReason::Stopped), self.session.take_unacknowledged());
         self.shared.status.send_if_modified(|status| {
             let stopped = !status.is_final();
@@ -425,20 +437,4 @@ impl<S: LinkSource> Unpin for Driver<S> {}
 /// The time by which a driver acts: the runtime's, so that it can be paused.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-/// Tells the peer that there is no session for it, and closes the link.
-pub(super) fn reject<L: Link>(new: NewLink<L>, reason: RejectReason) {
-    let PeerHello::Client(hello, _) = &new.hello else { return };
-    debug!(peer = %new.peer, %reason, "handshake rejected");
-    refuse(new.tx, hello, reason);
-}
-
-/// As [`reject`], for a link of which only the sending half is at hand.
-pub(super) fn refuse(mut tx: impl LinkTx, hello: &ClientHello, reason: RejectReason) {
-    let answer = ServerHello::Rejected { profile: hello.profile(), reason }.encode();
-    crate::stable::live_link::in_background(async move {
-        tx.send(&[], Bytes::copy_from_slice(&answer)).await?;
-        tx.close().await
-    });
 }
