@@ -46,6 +46,9 @@ pub(super) struct Receiver {
     window: u64,
     /// The highest limit that the peer was told.
     limit_told: u64,
+    /// Only items before this may be acknowledged on the current link, see
+    /// [`reset_link`](Self::reset_link).
+    repeated: u64,
     /// What the peer was told on the current link.
     acked_told: Option<u64>,
     frames_unacked: u32,
@@ -66,6 +69,7 @@ impl Receiver {
             cost_consumed: 0,
             window,
             limit_told: 0,
+            repeated: u64::MAX,
             acked_told: None,
             frames_unacked: 0,
             bytes_unacked: 0,
@@ -80,6 +84,13 @@ impl Receiver {
             Some(position) if position.get() == self.received => Arrival::Next,
             Some(position) if position.get() > self.received => Arrival::Gap(position),
             _ => Arrival::Duplicate,
+        }
+    }
+
+    /// An item with this number, expected or not, came on the current link.
+    pub(super) fn came(&mut self, seq: PacketSeq) {
+        if let Some(position) = seq.expand(Position::new(self.received)) {
+            self.repeated = self.repeated.max(position.next().get());
         }
     }
 
@@ -130,8 +141,11 @@ impl Receiver {
         self.ack_now |= self.has_news();
     }
 
-    /// A new link: nothing was told on it yet.
-    pub(super) fn reset_link(&mut self) {
+    /// A new link: nothing was told on it yet. With `repeats`, the hello has told what the application
+    /// had acknowledged, so that the peer sends everything after that again; until it has, an
+    /// acknowledgement of it would be one of what this link has not carried.
+    pub(super) fn reset_link(&mut self, repeats: bool) {
+        self.repeated = if repeats { self.first } else { u64::MAX };
         self.acked_told = None;
         self.ack_now = true;
     }
@@ -222,7 +236,8 @@ impl Receiver {
     }
 
     fn ack(&self) -> Option<PacketAck> {
-        self.last_before(self.acknowledgeable).map(|max_delivered| PacketAck { max_delivered })
+        let count = self.acknowledgeable.min(self.repeated);
+        self.last_before(count).map(|max_delivered| PacketAck { max_delivered })
     }
 
     fn last_before(&self, count: u64) -> Option<PacketSeq> {

@@ -11,6 +11,7 @@ const KIB: u64 = 1024;
 /// What each session has in each direction, as the settings say.
 const MIN: u64 = 64 * KIB;
 const MESSAGE: u64 = KIB + 32;
+const PAYLOAD: [u8; 1024] = [7; 1024];
 
 fn world(budget: u64) -> World {
     let mut config = ListenerConfig::default();
@@ -30,11 +31,10 @@ async fn open(world: &mut World) -> (Conduit, Conduit) {
 
 /// Sends as much as there is room for, and lets it travel.
 async fn flood(tx: &Tx) -> u64 {
-    let message = [7; 1024];
     let mut sent = 0;
     loop {
         let before = sent;
-        while tx.try_send(&&message[..]).is_ok() {
+        while tx.try_send(&&PAYLOAD[..]).is_ok() {
             sent += 1;
         }
         settle().await;
@@ -175,7 +175,7 @@ async fn base_profile_peers_are_bounded_like_all() {
     let (tx, mut rx) = within(world.listener.accept()).await.unwrap().split();
     let sending = tokio::spawn(async move {
         for n in 0..2000 {
-            peer.send(&frame(n, None, &[7; 1024])).await;
+            peer.send(&frame(n, None, &PAYLOAD)).await;
         }
         peer
     });

@@ -97,7 +97,7 @@ impl Session {
         let received = self.peer_position(last_received)?;
         self.profile = Some(profile);
         self.log.rewind(received);
-        self.receiver.reset_link();
+        self.receiver.reset_link(profile == Profile::Base && self.config.manual_ack);
         if let Some(replaced) = self.link() {
             self.events.push_back(Event::DropLink { link: replaced, cause: DropCause::Replaced });
         }

@@ -101,6 +101,7 @@ impl Session {
             Arrival::Gap(actual) => return Err(self.gap(actual)),
             Arrival::Duplicate => {
                 self.counters.items_duplicate += 1;
+                self.receiver.came(seq);
                 self.receiver.want_ack();
                 return Ok(None);
             }
@@ -124,6 +125,7 @@ impl Session {
         self.counters.bytes_received += item.len() as u64;
         let policy = self.ack_policy();
         self.receiver.take(now, item.len(), &policy);
+        self.receiver.came(seq);
         Ok(Some(item))
     }
 

@@ -382,9 +382,8 @@ impl<S: LinkSource> Driver<S> {
     fn next_timeout(&self) -> Option<Instant> {
         let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
         let stalled = stalled.map(|since| since + self.config.peer_dead_after);
-        let others = [self.offers.next_at(), self.room.review_at(), self.better_at];
-        let timeouts = [self.session.poll_timeout(), stalled].into_iter().chain(others);
-        timeouts.flatten().min()
+        let others = [stalled, self.offers.next_at(), self.room.review_at(), self.better_at];
+        others.into_iter().chain([self.session.poll_timeout()]).flatten().min()
     }
 
     /// Whether the timer has fired; otherwise it wakes the driver when the next time-out is due.
