@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 /// A timer that is later than this means that this process was stopped or starved.
-const TIMER_SLACK: Duration = Duration::from_secs(1);
+pub(crate) const TIMER_SLACK: Duration = Duration::from_secs(1);
 
 /// What the silence of a peer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -121,6 +121,11 @@ impl LiveLink {
         self.writer.as_ref().filter(|writer| !writer.is_idle()).map(|_| self.progress_at)
     }
 
+    /// Begins to count anew since when the writer does not get on.
+    pub(super) fn excuse_writer(&mut self, now: Instant) {
+        self.progress_at = now;
+    }
+
     /// Writes what is left and closes the link, without anybody waiting for it.
     pub(super) fn close_in_background(self) {
         if let Some(writer) = self.writer {

@@ -6,6 +6,7 @@
 mod acceptor;
 mod admission;
 mod ages;
+mod asleep;
 mod base;
 mod budget;
 mod cancel;

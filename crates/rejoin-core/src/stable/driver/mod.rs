@@ -18,7 +18,9 @@ use tracing::{debug, info, warn};
 
 use crate::handover::Migration;
 use crate::meter::SessionMeter;
-use crate::protocol::{CloseReason, Ending, Event, LossReason, Profile, Role, Session};
+use crate::protocol::{
+    CloseReason, Ending, Event, LossReason, Profile, Role, Session, TIMER_SLACK,
+};
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
@@ -261,9 +263,13 @@ impl<S: LinkSource> Driver<S> {
         if self.better_at.is_some_and(|at| at <= now) {
             self.seek_better(now);
         }
-        let stalled_at = self.link.as_ref().and_then(LiveLink::writing_since);
-        if stalled_at.is_some_and(|since| since + self.config.peer_dead_after <= now) {
-            self.link_down(now, SuspendCause::WriteStalled);
+        let Some(link) = &mut self.link else { return };
+        let stalled_until = link.writing_since().map(|since| since + self.config.peer_dead_after);
+        match stalled_until.and_then(|until| now.checked_duration_since(until)) {
+            // This process was stopped itself: whether the link takes anything is yet to be seen.
+            Some(late) if late > TIMER_SLACK => link.excuse_writer(now),
+            Some(_) => self.link_down(now, SuspendCause::WriteStalled),
+            None => {}
         }
     }
 
