@@ -11,6 +11,7 @@ mod error;
 mod listener;
 mod live_link;
 mod offers;
+mod packing;
 mod refuse;
 mod registrar;
 mod shared;

@@ -30,6 +30,7 @@ use crate::stable::dial::Dialer;
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
+use crate::stable::packing::pack;
 use crate::stable::registrar::Registrar;
 use crate::stable::shared::Shared;
 use crate::stable::status::{Status, SuspendCause};
@@ -210,7 +211,9 @@ impl<S: LinkSource> Driver<S> {
             return true;
         }
         let mut violation = None;
+        let (first, mut carried) = (self.items.len(), 0);
         for payload in self.payloads.drain(..) {
+            carried += payload.len();
             match self.session.handle_frame(now, generation, payload) {
                 Ok(Some(item)) => self.items.push_back(item),
                 Ok(None) => {}
@@ -220,6 +223,7 @@ impl<S: LinkSource> Driver<S> {
                 }
             }
         }
+        pack(&mut self.items, first, carried);
         if let Some(error) = violation {
             let mut cause = error.to_string();
             if let Some(source) = std::error::Error::source(&error) {
