@@ -251,6 +251,7 @@ struct Router<F: MsgFamily, L: LinkListener> {
 
 impl<F: MsgFamily, L: LinkListener> Router<F, L> {
     async fn run(mut self) {
+        let mut left = self.table.watch();
         loop {
             tokio::select! {
                 biased;
@@ -258,6 +259,8 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
                     Some(order) => obey(order, self.sessions()),
                     None => return,
                 },
+                // The table lives for as long as this.
+                Ok(()) = left.changed() => self.sweep(),
                 accepted = self.source.next_link() => match accepted {
                     Ok(attachment) => self.route(attachment),
                     Err(error) if is_fatal_kind(&error) => {
@@ -279,6 +282,15 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         while let Some(order) = orders.recv().await {
             let sessions = sessions.iter();
             obey(order, sessions.filter_map(|(peer, session)| Some((peer, session.upgrade()?))));
+        }
+    }
+
+    /// Forgets the routes of sessions that have ended, once they outnumber the living: what that
+    /// takes is then less than what it took to open them.
+    fn sweep(&mut self) {
+        if self.routes.len() > 2 * self.table.lock().len() {
+            self.routes.retain(|_, route| !route.links.is_closed());
+            self.routes.shrink_to(2 * self.routes.len());
         }
     }
 
@@ -336,10 +348,6 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
     }
 
     fn open(&mut self, id: SessionId, attachment: Attachment<AcceptedLink<L>>) {
-        // Sessions end by themselves; their routes are swept when they outnumber the living.
-        if self.routes.len() > 2 * self.table.lock().len() {
-            self.routes.retain(|_, route| !route.links.is_closed());
-        }
         let config = Arc::new(self.config.conduit.clone());
         let shared = Shared::new(&config);
         let peer = attachment.link.peer();

@@ -30,9 +30,14 @@ impl Table {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Is told whenever a session has ended.
+    pub(super) fn watch(&self) -> watch::Receiver<usize> {
+        self.left.subscribe()
+    }
+
     /// Waits until there is no session.
     pub(super) async fn emptied(&self) {
-        let mut left = self.left.subscribe();
+        let mut left = self.watch();
         while !self.lock().is_empty() {
             if left.changed().await.is_err() {
                 return;
