@@ -1,1 +1,3 @@
-//! Tests that only make sense across crates, in `tests/`; there is nothing in here.
+//! What the tests in `tests/` and the programs in `src/bin/` share. Nothing else uses it.
+
+pub mod scripted;

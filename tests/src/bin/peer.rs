@@ -1,0 +1,47 @@
+//! One end of a session in a process of its own, for the tests in `tests/processes.rs` to kill and
+//! to freeze: `peer serve ADDRESS` or `peer call ADDRESS`.
+//!
+//! It sends every text back, and in answer to `resumes?` how many links it has had after the first.
+//! A server tells its address on the first line of its output.
+
+use std::error::Error;
+use std::time::Duration;
+
+use rejoin_tcp::{StableConduit, StableConfig, StableListener, TcpLinkListener, TcpSource};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let conduit = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve", address] => {
+            let listener = TcpLinkListener::bind(address).await?;
+            println!("{}", listener.local_addr()?);
+            let mut listener = StableListener::new(listener);
+            let conduit = listener.accept().await?;
+            // It has to take the links of those who come back.
+            tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+            conduit
+        }
+        ["call", address] => {
+            let mut config = StableConfig::default();
+            config.ping_interval = Duration::from_millis(300);
+            config.peer_dead_after = Duration::from_secs(2);
+            StableConduit::connect_with(TcpSource::new(address), config).await?
+        }
+        _ => return Err("usage: peer serve|call ADDRESS".into()),
+    };
+    echo(conduit).await
+}
+
+async fn echo(conduit: StableConduit<String>) -> Result<(), Box<dyn Error>> {
+    let (tx, mut rx) = conduit.split();
+    while let Some(text) = rx.recv().await? {
+        if *text == "resumes?" {
+            tx.send(&tx.stats().resumes.to_string()).await?;
+        } else {
+            tx.send(&text).await?;
+        }
+    }
+    tx.close().await?;
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! What peers cost in memory, counted by the allocator: a long run, peers that vanish, and peers
+//! that try to make little cost much. `src/bin/soak.rs` does the first two at full size.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::alloc::System;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rejoin_tcp::{ListenerConfig, StableConduit, StableListener, TcpLinkListener, TcpSource};
+use rejoin_tests::scripted::{Scripted, control, data, fresh, prefixed, settings, tag};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tokio::sync::Mutex;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// The tests measure the memory of the whole process, so one runs at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+fn memory() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated.saturating_sub(stats.bytes_deallocated)
+}
+
+/// Only a test that fails waits for this long.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens soon")
+}
+
+async fn listen(config: ListenerConfig) -> (SocketAddr, StableListener<String>) {
+    let listener = TcpLinkListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (address, StableListener::with_config(listener, config).unwrap())
+}
+
+#[tokio::test]
+async fn small_items_do_not_keep_large_blocks_alive() {
+    const FILLER: usize = 60 << 10;
+    const INBOX: usize = 32 << 10;
+    let _alone = ALONE.lock().await;
+    let mut config = ListenerConfig::default();
+    config.conduit.inbox_bytes_max = INBOX;
+    let (address, mut listener) = listen(config).await;
+    let (mut peer, _) = soon(Scripted::greet(address, &fresh(1))).await.unwrap();
+    peer.send(&settings(1 << 20)).await.unwrap();
+    let (tx, _rx) = soon(listener.accept()).await.unwrap().split();
+    peer.send(&data(0, None, &[0])).await.unwrap();
+
+    let before = memory();
+    // Items of one byte, and after each as many bytes of no use as fill the rest of the block that
+    // the link has read it into: something that was received before.
+    let filler = prefixed(&data(0, None, &vec![0; FILLER]));
+    let items = u32::try_from(INBOX / 40).unwrap();
+    for seq in 1..items {
+        let item = prefixed(&data(seq, None, &[0]));
+        peer.send_raw(&[item, filler.clone()].concat()).await.unwrap();
+    }
+    soon(async {
+        while tx.stats().messages_received < u64::from(items) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let after = memory();
+    let grown = after.saturating_sub(before);
+    assert!(grown < 2 << 20, "{items} items of one byte cost {} KiB", grown >> 10);
+    // The link and the session are as good as before.
+    peer.send(&control(items, tag::PING, &[7])).await.unwrap();
+    soon(peer.recv_tag(tag::PONG)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_run_of_messages_costs_no_more_than_a_short_one() {
+    const MESSAGES: u32 = 300_000;
+    const WARM: u32 = 50_000;
+    let _alone = ALONE.lock().await;
+    // Little room, so that all of it is used soon.
+    let mut config = ListenerConfig::default();
+    config.conduit.inbox_bytes_max = 256 << 10;
+    config.conduit.send_log_bytes_max = 256 << 10;
+    let conduit = config.conduit.clone();
+    let (address, mut listener) = listen(config).await;
+    let client = StableConduit::<String>::connect_with(TcpSource::new(address), conduit);
+    let (client, server) = soon(async { tokio::join!(client, listener.accept()) }).await;
+    let ((tx, _rx), (_peer_tx, mut peer_rx)) = (client.unwrap().split(), server.unwrap().split());
+    let sending = tokio::spawn(async move {
+        let text = "x".repeat(63);
+        for _ in 0..MESSAGES {
+            tx.send(&text).await.unwrap();
+        }
+        soon(tx.flush_acked()).await.unwrap();
+        (tx, _rx)
+    });
+    let (mut early, mut late) = (0, 0);
+    for number in 0..MESSAGES {
+        soon(peer_rx.recv()).await.unwrap().unwrap();
+        if number < WARM {
+            early = early.max(memory());
+        } else {
+            late = late.max(memory());
+        }
+    }
+    let (tx, _rx) = sending.await.unwrap();
+    assert_eq!(tx.stats().messages_acknowledged, u64::from(MESSAGES));
+    assert_eq!(tx.stats().send_log_bytes, 0);
+    assert!(late < early + (512 << 10), "{} KiB, then {} KiB", early >> 10, late >> 10);
+}
+
+/// Comes, says something or nothing, and vanishes.
+async fn vanish(address: SocketAddr, number: u32) {
+    let mut peer = Scripted::dial(address).await.unwrap();
+    match number % 4 {
+        0 => {}
+        1 => {
+            // The listener may be done with this peer already.
+            let _ = peer.send_raw(&prefixed(&fresh(number))[..15]).await;
+        }
+        2 => {
+            peer.send(&fresh(number)).await.unwrap();
+            peer.recv().await.unwrap();
+        }
+        _ => {
+            peer.send(&fresh(number)).await.unwrap();
+            peer.recv().await.unwrap();
+            peer.reset();
+        }
+    }
+}
+
+#[tokio::test]
+async fn peers_that_vanish_leave_nothing() {
+    const WAVES: u32 = 30;
+    const PEERS: u32 = 100;
+    let _alone = ALONE.lock().await;
+    let mut config = ListenerConfig::default();
+    // Sessions of which the peer never showed itself are kept for twice as long.
+    config.conduit.handshake_deadline = Duration::from_millis(250);
+    let (address, listener) = listen(config).await;
+    let all_gone = async || {
+        soon(async {
+            while listener.sessions() > 0 || listener.handshakes().pending > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        memory()
+    };
+    let (mut first, mut peak, mut opened) = (0, 0, 0);
+    for wave in 0..WAVES {
+        let mut peers = tokio::task::JoinSet::new();
+        for number in 0..PEERS {
+            peers.spawn(vanish(address, wave * PEERS + number));
+        }
+        while let Some(result) = soon(peers.join_next()).await {
+            result.unwrap();
+        }
+        peak = peak.max(memory());
+        opened = opened.max(listener.sessions());
+        if wave == 2 {
+            first = all_gone().await;
+        }
+    }
+    let last = all_gone().await;
+    assert_eq!(listener.handshakes().accepted, u64::from(WAVES * PEERS));
+    assert!(opened > 0, "sessions did come about");
+    assert!(peak < 200 << 20, "{} KiB at most", peak >> 10);
+    assert!(last < first + (256 << 10), "{} KiB first, {} KiB last", first >> 10, last >> 10);
+}

@@ -1,0 +1,215 @@
+//! Sessions between processes, over TCP, where one of them dies or freezes.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rejoin_tcp::protocol::{LossReason, RejectReason};
+use rejoin_tcp::{
+    Attachment, LinkSource, StableConduit, StableConfig, StableListener, StableRx, StableTx,
+    Status, SuspendCause, TcpLink, TcpLinkListener, TcpSource,
+};
+
+type Tx = StableTx<String>;
+type Rx = StableRx<String>;
+
+/// Only a test that fails waits for this long.
+#[track_caller]
+fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(Duration::from_secs(60), future).await {
+            Ok(output) => output,
+            Err(_) => panic!("hangs at {caller}"),
+        }
+    }
+}
+
+/// A process with the other end of a session; killed at the end of the test.
+struct Process(Child);
+
+impl Process {
+    fn start(arguments: [&str; 2]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peer"));
+        Self(command.args(arguments).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// A server, and where it listens.
+    fn serve() -> (Self, SocketAddr) {
+        let mut server = Self::start(["serve", "127.0.0.1:0"]);
+        let mut line = String::new();
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (server, line.trim().parse().unwrap())
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.0.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Kills it, and waits until it is gone.
+    fn kill(mut self) {
+        self.signal("KILL");
+        assert!(!self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Calls a server that may come back at another address.
+struct Moving(Arc<Mutex<SocketAddr>>);
+
+impl LinkSource for Moving {
+    type Link = TcpLink;
+
+    async fn next_link(&mut self) -> io::Result<Attachment<TcpLink>> {
+        let address = *self.0.lock().unwrap();
+        TcpSource::new(address).next_link().await
+    }
+}
+
+async fn send(tx: &Tx, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        soon(tx.send(&number.to_string())).await.unwrap();
+    }
+}
+
+async fn receive(rx: &mut Rx, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        assert_eq!(*soon(rx.recv()).await.unwrap().unwrap(), number.to_string());
+    }
+}
+
+async fn until(tx: &Tx, wanted: impl Fn(&Status) -> bool) -> Status {
+    let mut status = tx.status();
+    soon(status.wait_for(|status| wanted(status))).await.unwrap().clone()
+}
+
+fn is_suspended(status: &Status) -> bool {
+    matches!(status, Status::Suspended { .. })
+}
+
+/// What the peer has not acknowledged: these numbers, at these positions.
+#[track_caller]
+fn assert_handed_back(tx: &Tx, numbers: std::ops::Range<u64>) {
+    let items: Vec<_> = tx
+        .take_unacknowledged()
+        .into_iter()
+        .map(|(position, bytes)| (position.get(), Tx::decode(bytes).unwrap().to_string()))
+        .collect();
+    assert_eq!(items, numbers.map(|number| (number, number.to_string())).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_peer_that_was_killed_and_stays_away_is_lost_at_the_outage_limit() {
+    let (server, address) = Process::serve();
+    let mut config = StableConfig::default();
+    config.outage_max = Duration::from_secs(1);
+    let conduit = soon(StableConduit::connect_with(TcpSource::new(address), config)).await;
+    let (tx, mut rx) = conduit.unwrap().split();
+    send(&tx, 0..10).await;
+    receive(&mut rx, 0..10).await;
+    soon(tx.flush_acked()).await.unwrap();
+
+    server.kill();
+    send(&tx, 10..15).await;
+    until(&tx, is_suspended).await;
+    let end = until(&tx, Status::is_final).await;
+    assert!(matches!(end, Status::Lost(LossReason::OutageLimit)), "{end:?}");
+    assert_handed_back(&tx, 10..15);
+}
+
+#[tokio::test]
+async fn a_peer_that_was_killed_and_restarted_has_lost_the_session() {
+    let (server, address) = Process::serve();
+    let address = Arc::new(Mutex::new(address));
+    let source = Moving(Arc::clone(&address));
+    let (tx, mut rx) = soon(StableConduit::connect(source)).await.unwrap().split();
+    send(&tx, 0..10).await;
+    receive(&mut rx, 0..10).await;
+    soon(tx.flush_acked()).await.unwrap();
+
+    server.kill();
+    send(&tx, 10..15).await;
+    until(&tx, is_suspended).await;
+    let (_server, restarted) = Process::serve();
+    *address.lock().unwrap() = restarted;
+    tx.reconnect_now();
+    let end = until(&tx, Status::is_final).await;
+    let Status::Lost(reason) = end else { panic!("{end:?}") };
+    assert_eq!(reason, LossReason::Rejected(RejectReason::UnknownKey));
+    assert_handed_back(&tx, 10..15);
+    assert!(soon(rx.recv()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_frozen_peer_is_left_within_the_time_out_and_resumed_when_it_thaws() {
+    const DEAD_AFTER: Duration = Duration::from_secs(1);
+    let (server, address) = Process::serve();
+    let mut config = StableConfig::default();
+    config.ping_interval = Duration::from_millis(200);
+    config.peer_dead_after = DEAD_AFTER;
+    config.handshake_deadline = Duration::from_millis(500);
+    let conduit = soon(StableConduit::connect_with(TcpSource::new(address), config)).await;
+    let (tx, mut rx) = conduit.unwrap().split();
+    send(&tx, 0..100).await;
+    receive(&mut rx, 0..100).await;
+
+    server.signal("STOP");
+    let frozen = Instant::now();
+    send(&tx, 100..200).await;
+    let Status::Suspended { cause, .. } = until(&tx, is_suspended).await else { unreachable!() };
+    assert!(matches!(cause, SuspendCause::PeerSilent), "{cause}");
+    // On a machine that is busy with other things a timer may be late by more than a second, which
+    // is not held against the peer; then it takes as long again.
+    let left_after = frozen.elapsed();
+    assert!(left_after < 10 * DEAD_AFTER, "{left_after:?}");
+    // It is called in vain meanwhile.
+    until(&tx, |status| matches!(status, Status::Suspended { attempts: 1.., .. })).await;
+    send(&tx, 200..300).await;
+
+    server.signal("CONT");
+    receive(&mut rx, 100..300).await;
+    assert!(tx.stats().resumes >= 1);
+    send(&tx, 300..310).await;
+    receive(&mut rx, 300..310).await;
+    soon(tx.close()).await.unwrap();
+    assert!(soon(rx.recv()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_process_that_was_frozen_itself_does_not_leave_its_healthy_peer() {
+    let listener = TcpLinkListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut listener = StableListener::<String>::new(listener);
+    // This peer is patient. The other one gives up after two seconds of silence.
+    let client = Process::start(["call", &address.to_string()]);
+    let (tx, mut rx) = soon(listener.accept()).await.unwrap().split();
+    send(&tx, 0..100).await;
+    receive(&mut rx, 0..100).await;
+    soon(tx.flush_acked()).await.unwrap();
+
+    client.signal("STOP");
+    // The time that passes is what this is about.
+    tokio::time::sleep(Duration::from_millis(4500)).await;
+    client.signal("CONT");
+    // Long enough for it to act on what it takes for the peer's silence.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    send(&tx, 100..200).await;
+    receive(&mut rx, 100..200).await;
+    soon(tx.send(&"resumes?".to_owned())).await.unwrap();
+    assert_eq!(*soon(rx.recv()).await.unwrap().unwrap(), "0");
+    assert_eq!(tx.stats().resumes, 0);
+    soon(tx.close()).await.unwrap();
+}
