@@ -1,0 +1,176 @@
+//! Runs for long and watches the resident memory: `soak messages [KIB]` sends 10 million messages
+//! one way through a send log and an inbox of so many KiB, `soak peers` lets 100 000 peers connect and vanish. Linux only, run by hand in release
+//! mode; the figures are in `docs/testing.md`, and small versions are tests (`tests/memory.rs`).
+//!
+//! The exit status says whether the memory stayed flat.
+
+use std::alloc::System;
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rejoin_tcp::{ListenerConfig, Raw, StableConduit, StableListener, TcpLinkListener, TcpSource};
+use rejoin_tests::scripted::{Scripted, fresh, prefixed};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tokio::task::JoinSet;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+type Outcome = Result<bool, Box<dyn Error>>;
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let flat = match std::env::args().nth(1).as_deref() {
+        Some("messages") => messages().await?,
+        Some("peers") => peers().await?,
+        _ => return Err("usage: soak messages|peers".into()),
+    };
+    println!("{}", if flat { "flat" } else { "NOT FLAT" });
+    Ok(if flat { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The resident memory of this process in KiB.
+fn resident() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    Ok(line.and_then(|line| line.split_whitespace().nth(1)).ok_or("no VmRSS")?.parse()?)
+}
+
+/// What this process has allocated and not given back, in KiB. The allocator keeps more than that,
+/// in pieces that nobody uses, which the resident memory contains.
+fn allocated() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated.saturating_sub(stats.bytes_deallocated) >> 10
+}
+
+async fn messages() -> Outcome {
+    const COUNT: u64 = 10_000_000;
+    const WARM: u64 = 100_000;
+    const STEP: u64 = 10_000;
+    let bound_kib = std::env::args().nth(2).map_or(Ok(256), |kib| kib.parse::<usize>())?;
+    let mut config = ListenerConfig::default();
+    config.conduit.send_log_bytes_max = bound_kib << 10;
+    config.conduit.inbox_bytes_max = bound_kib << 10;
+    let listener = TcpLinkListener::bind("127.0.0.1:0").await?;
+    let source = TcpSource::new(listener.local_addr()?);
+    let client = StableConduit::<Raw>::connect_with(source, config.conduit.clone());
+    let mut listener = StableListener::<Raw>::with_config(listener, config)?;
+    let (client, server) = tokio::join!(client, listener.accept());
+    // The side that called has its whole window from the beginning.
+    let ((tx, _rx), (_peer_tx, mut peer_rx)) = (server?.split(), client?.split());
+    let watcher = tx.clone();
+    let began = Instant::now();
+    let sending = tokio::spawn(async move {
+        for _ in 0..COUNT {
+            tx.send(&&[7u8; 64][..]).await.map_err(|error| error.to_string())?;
+        }
+        tx.flush_acked().await.map_err(|error| error.to_string())
+    });
+    // Nothing is received until the send log and the inbox are full: more memory than now may never
+    // be needed.
+    let mut accepted = 0;
+    while accepted == 0 || watcher.stats().messages_accepted > accepted {
+        accepted = watcher.stats().messages_accepted;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    println!("{accepted} messages fill everything: {} KiB", resident()?);
+    // The highest while the first messages pass, and after them.
+    let (mut warm, mut later) = (0, 0);
+    for number in 0..COUNT {
+        peer_rx.recv().await?.ok_or("closed early")?;
+        if number % STEP == 0 {
+            let highest = if number <= WARM { &mut warm } else { &mut later };
+            *highest = resident()?.max(*highest);
+        }
+        if number % (COUNT / 10) == 0 {
+            println!("{number:>9} messages: {} KiB, {} allocated", resident()?, allocated());
+        }
+    }
+    sending.await??;
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{COUNT} messages of 64 bytes in {seconds:.1} s, all acknowledged");
+    println!("highest in the first {WARM}: {warm} KiB; highest after them: {later} KiB");
+    Ok(later * 100 <= warm * 105)
+}
+
+/// How many peers come at a time.
+const WAVE: u32 = 1_000;
+
+async fn peers() -> Outcome {
+    const WAVES: u32 = 100;
+    let listener = TcpLinkListener::bind("0.0.0.0:0").await?;
+    let port = listener.local_addr()?.port();
+    let mut config = ListenerConfig::default();
+    // So that sessions of peers that vanished go while the run goes on: within twice this.
+    config.conduit.handshake_deadline = Duration::from_millis(500);
+    let mut listener = StableListener::<Raw>::with_config(listener, config)?;
+    let began = Instant::now();
+    let (mut baseline, mut highest) = (0, 0);
+    for wave in 0..WAVES {
+        // Each address has its own ports to be called from, which are used up for a minute.
+        let [_, _, high, low] = wave.to_be_bytes();
+        let address = SocketAddr::from((Ipv4Addr::new(127, 1, high, low), port));
+        one_wave(address, wave).await?;
+        highest = resident()?.max(highest);
+        if wave % 10 == 9 {
+            let (sessions, pending) = (listener.sessions(), listener.handshakes().pending);
+            let resident = resident()?;
+            let count = (wave + 1) * WAVE;
+            println!("{count:>6} peers: {resident} KiB, {sessions} sessions, {pending} pending");
+        }
+        if wave == 9 {
+            all_gone(&listener).await;
+            baseline = resident()?;
+            let allocated = allocated();
+            println!("all of the first forgotten: {baseline} KiB, {allocated} allocated");
+        }
+    }
+    all_gone(&listener).await;
+    let last = resident()?;
+    println!("{:?} in {:.1} s", listener.handshakes(), began.elapsed().as_secs_f64());
+    println!("highest: {highest} KiB; all forgotten: {last} KiB, {} allocated", allocated());
+    // Whoever comes now is served.
+    let source = TcpSource::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let (client, server) = tokio::join!(StableConduit::<Raw>::connect(source), listener.accept());
+    let ((tx, _rx), (_peer_tx, mut peer_rx)) = (client?.split(), server?.split());
+    tx.send(&&b"hello"[..]).await?;
+    peer_rx.recv().await?.ok_or("closed early")?;
+    Ok(last * 100 <= baseline * 105)
+}
+
+async fn one_wave(address: SocketAddr, wave: u32) -> Result<(), Box<dyn Error>> {
+    let mut peers = JoinSet::new();
+    for number in 0..WAVE {
+        peers.spawn(vanish(address, wave * WAVE + number));
+    }
+    while let Some(result) = peers.join_next().await {
+        result??;
+    }
+    Ok(())
+}
+
+/// Comes, says nothing, half a hello or a whole one, and vanishes.
+async fn vanish(address: SocketAddr, number: u32) -> std::io::Result<()> {
+    let mut peer = Scripted::dial(address).await?;
+    match number % 3 {
+        0 => {}
+        // The listener may be done with this peer already.
+        1 => drop(peer.send_raw(&prefixed(&fresh(number))[..15]).await),
+        _ => {
+            peer.send(&fresh(number)).await?;
+            peer.recv().await;
+        }
+    }
+    if number.is_multiple_of(2) {
+        peer.reset();
+    }
+    Ok(())
+}
+
+async fn all_gone(listener: &StableListener<Raw>) {
+    while listener.sessions() > 0 || listener.handshakes().pending > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
