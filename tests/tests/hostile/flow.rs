@@ -158,7 +158,6 @@ async fn a_peer_that_takes_no_items_at_all_makes_sending_fail() {
     let (mut peer, _, tx, _rx) = stage.hostile_with(&nothing).await;
     let error = tx.send(&"x".to_owned()).await.unwrap_err();
     assert!(matches!(error, SendError::TooLarge { bytes: 2, bytes_max: 0 }), "{error:?}");
-    // And should it change its mind after an item was accepted, the session ends.
     peer.send(&settings(1 << 20)).await.unwrap();
     assert_connected(&tx, 1);
     stage.exchange().await;
