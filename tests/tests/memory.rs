@@ -4,12 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::alloc::System;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rejoin_tcp::{ListenerConfig, StableConduit, StableListener, TcpLinkListener, TcpSource};
 use rejoin_tests::scripted::{Scripted, control, data, fresh, prefixed, settings, tag};
+use rejoin_tests::{soon, until};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::sync::Mutex;
 
@@ -22,11 +22,6 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 fn memory() -> usize {
     let stats = ALLOCATOR.stats();
     stats.bytes_allocated.saturating_sub(stats.bytes_deallocated)
-}
-
-/// Only a test that fails waits for this long.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens soon")
 }
 
 async fn listen(config: ListenerConfig) -> (SocketAddr, StableListener<String>) {
@@ -57,12 +52,7 @@ async fn small_items_do_not_keep_large_blocks_alive() {
         let item = prefixed(&data(seq, None, &[0]));
         peer.send_raw(&[item, filler.clone()].concat()).await.unwrap();
     }
-    soon(async {
-        while tx.stats().messages_received < u64::from(items) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
+    until(|| tx.stats().messages_received >= u64::from(items)).await;
     let after = memory();
     let grown = after.saturating_sub(before);
     assert!(grown < 2 << 20, "{items} items of one byte cost {} KiB", grown >> 10);
@@ -139,12 +129,7 @@ async fn peers_that_vanish_leave_nothing() {
     config.conduit.handshake_deadline = Duration::from_millis(250);
     let (address, listener) = listen(config).await;
     let all_gone = async || {
-        soon(async {
-            while listener.sessions() > 0 || listener.handshakes().pending > 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        until(|| listener.sessions() == 0 && listener.handshakes().pending == 0).await;
         memory()
     };
     let (mut first, mut peak, mut opened) = (0, 0, 0);

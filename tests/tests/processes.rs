@@ -14,21 +14,10 @@ use rejoin_tcp::{
     Attachment, LinkSource, StableConduit, StableConfig, StableListener, StableRx, StableTx,
     Status, SuspendCause, TcpLink, TcpLinkListener, TcpSource,
 };
+use rejoin_tests::{pass, soon};
 
 type Tx = StableTx<String>;
 type Rx = StableRx<String>;
-
-/// Only a test that fails waits for this long.
-#[track_caller]
-fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let caller = std::panic::Location::caller();
-    async move {
-        match tokio::time::timeout(Duration::from_secs(60), future).await {
-            Ok(output) => output,
-            Err(_) => panic!("hangs at {caller}"),
-        }
-    }
-}
 
 /// A process with the other end of a session; killed at the end of the test.
 struct Process(Child);
@@ -202,10 +191,10 @@ async fn a_process_that_was_frozen_itself_does_not_leave_its_healthy_peer() {
 
     client.signal("STOP");
     // The time that passes is what this is about.
-    tokio::time::sleep(Duration::from_millis(4500)).await;
+    pass(Duration::from_millis(4500)).await;
     client.signal("CONT");
     // Long enough for it to act on what it takes for the peer's silence.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    pass(Duration::from_secs(1)).await;
     send(&tx, 100..200).await;
     receive(&mut rx, 100..200).await;
     soon(tx.send(&"resumes?".to_owned())).await.unwrap();

@@ -73,7 +73,7 @@ async fn messages() -> Outcome {
     let mut accepted = 0;
     while accepted == 0 || watcher.stats().messages_accepted > accepted {
         accepted = watcher.stats().messages_accepted;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        rejoin_tests::pass(Duration::from_millis(300)).await;
     }
     println!("{accepted} messages fill everything: {} KiB", resident()?);
     // The highest while the first messages pass, and after them.
@@ -170,7 +170,5 @@ async fn vanish(address: SocketAddr, number: u32) -> std::io::Result<()> {
 }
 
 async fn all_gone(listener: &StableListener<Raw>) {
-    while listener.sessions() > 0 || listener.handshakes().pending > 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    rejoin_tests::until(|| listener.sessions() == 0 && listener.handshakes().pending == 0).await;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rejoin_tcp::StableConduit;
 use rejoin_tcp::TcpSource;
 use rejoin_tests::scripted::{Answer, Scripted, data, flag, fresh, hello, prefixed, settings, tag};
+use rejoin_tests::until;
 
 use crate::stage::{Stage, config, greeted, rejected, soon, suspended, text};
 
@@ -136,12 +137,7 @@ async fn thousands_of_half_finished_handshakes_keep_nobody_out() {
         }
         // The last wave stays connected while this one comes, so it is not the peers that go.
         held = peers;
-        soon(async {
-            while stage.listener.handshakes().accepted < 1 + wave * WAVE {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        until(|| stage.listener.handshakes().accepted > wave * WAVE).await;
         assert!(stage.listener.handshakes().pending <= PENDING);
     }
     // In the middle of it, somebody with a whole hello is let in.

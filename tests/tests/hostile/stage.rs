@@ -9,26 +9,17 @@ use rejoin_tcp::{
     LinkListener, ListenerConfig, StableConduit, StableListener, StableRx, StableTx, Status,
     TcpLinkListener, TcpSource,
 };
-use rejoin_tests::scripted::{Answer, Key, Scripted, fresh, hello, settings};
-use tokio::time::timeout;
+pub(crate) use rejoin_tests::soon;
+use rejoin_tests::{
+    scripted::{Answer, Key, Scripted, fresh, hello, settings},
+    until,
+};
 
 pub(crate) type Tx = StableTx<String>;
 pub(crate) type Rx = StableRx<String>;
 
 /// How long a handshake may take, and a close.
 pub(crate) const DEADLINE: Duration = Duration::from_millis(300);
-
-/// Only a test that fails waits for this long.
-#[track_caller]
-pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let caller = std::panic::Location::caller();
-    async move {
-        match timeout(Duration::from_secs(30), future).await {
-            Ok(output) => output,
-            Err(_) => panic!("hangs at {caller}"),
-        }
-    }
-}
 
 /// Settings with short times.
 pub(crate) fn config() -> ListenerConfig {
@@ -107,12 +98,7 @@ impl Stage {
 
     /// Waits until so many sessions are left, the honest one among them.
     pub(crate) async fn until_sessions(&self, count: usize) {
-        soon(async {
-            while self.listener.sessions() != count {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        until(|| self.listener.sessions() == count).await;
     }
 }
 
