@@ -95,6 +95,46 @@ fn the_schedule_can_be_looked_at_and_follows_from_the_seed() {
     assert_ne!(schedule, printed(SURVIVE, "--seed 6 --show-schedule"));
 }
 
+/// How a program ends whose output nobody reads.
+#[track_caller]
+fn check_unread(program: &str, arguments: &str) {
+    // Closed for reading before the program begins.
+    let (_, closed) = std::io::pipe().unwrap();
+    let mut command = Command::new(program);
+    let output = command.args(arguments.split_whitespace()).stdout(closed).stderr(Stdio::piped());
+    let output = output.spawn().unwrap().wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    let server = EchoServer::start();
+    check_unread(SURVIVE, "--show-schedule --cuts 5000");
+    check_unread(SURVIVE, "--messages 5 --cuts 0");
+    check_unread(ECHO, &format!("call --connect {} one two", server.address));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_is_a_failure_in_clear_words() {
+    let server = EchoServer::start();
+    for (program, arguments) in [
+        (SURVIVE, "--show-schedule"),
+        (SURVIVE, "--messages 5 --cuts 0 --json"),
+        (ECHO, &*format!("call --connect {} one two", server.address)),
+        (ECHO, "serve --listen 127.0.0.1:0"),
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(program);
+        let output = command.args(arguments.split_whitespace()).stdout(full).stderr(Stdio::piped());
+        let output = output.spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.starts_with("failed: the output could not be written: "), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
+
 #[test]
 fn the_cuts_that_are_done_are_those_of_the_schedule() {
     let options = "--messages 2000 --cuts 10 --seed 9";

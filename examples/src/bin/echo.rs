@@ -4,6 +4,7 @@
 //! not shown here, nor any dealing with several sessions beyond a task for each.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -39,13 +40,13 @@ struct Line {
 
 async fn serve(address: &str) -> Result<(), Box<dyn Error>> {
     let listener = TcpLinkListener::bind(address).await?;
-    println!("listening on {}", listener.local_addr()?);
+    print(&format!("listening on {}", listener.local_addr()?))?;
     let mut sessions = StableListener::<Line>::new(listener);
     loop {
         let conduit = sessions.accept().await?;
         tokio::spawn(async move {
             if let Err(error) = answer(conduit).await {
-                eprintln!("{}", with_causes(&*error));
+                let _ = writeln!(io::stderr(), "{}", with_causes(&*error));
             }
         });
     }
@@ -66,10 +67,20 @@ async fn call(address: &str, lines: Vec<String>) -> Result<(), Box<dyn Error>> {
     for (number, text) in lines.into_iter().enumerate() {
         tx.send(&Line { number, text }).await?;
         let Some(answer) = rx.recv().await? else { break };
-        println!("{}: {}", answer.number, answer.text);
+        print(&format!("{}: {}", answer.number, answer.text))?;
     }
     tx.close().await?;
     Ok(())
+}
+
+/// Prints a line; where nobody reads any more, that is no error.
+fn print(line: &str) -> Result<(), String> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("the output could not be written: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An error and what caused it, in one line.
@@ -87,7 +98,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", with_causes(&*error));
+            let _ = writeln!(io::stderr(), "failed: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }

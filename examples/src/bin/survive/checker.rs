@@ -96,9 +96,14 @@ impl Checker {
         self.highest = self.highest.max(Some(message.number));
     }
 
-    /// The result, once nothing more will come.
-    pub(crate) fn finish(self) -> Tally {
-        Tally { lost: self.messages - self.distinct, ..self.tally }
+    /// How many of the messages came.
+    pub(crate) fn distinct(&self) -> u64 {
+        self.distinct
+    }
+
+    /// The result, if nothing more comes and `sent` messages were sent.
+    pub(crate) fn tally(&self, sent: u64) -> Tally {
+        Tally { lost: sent.saturating_sub(self.distinct), ..self.tally }
     }
 }
 
@@ -117,7 +122,7 @@ mod tests {
     fn tally(messages: impl IntoIterator<Item = Numbered>) -> Tally {
         let mut checker = Checker::new(100, 13, SALT);
         messages.into_iter().for_each(|message| checker.check(&message));
-        checker.finish()
+        checker.tally(100)
     }
 
     #[track_caller]
@@ -134,6 +139,14 @@ mod tests {
     fn a_loss_is_reported() {
         check((0..100).filter(|&n| n != 64), Tally { received: 99, lost: 1, ..Tally::default() });
         check(0..97, Tally { received: 97, lost: 3, ..Tally::default() });
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_lost() {
+        let mut checker = Checker::new(100, 13, SALT);
+        (0..7).map(message).for_each(|message| checker.check(&message));
+        assert_eq!(checker.tally(9), Tally { received: 7, lost: 2, ..Tally::default() });
+        assert_eq!(checker.tally(7), Tally { received: 7, ..Tally::default() });
     }
 
     #[test]

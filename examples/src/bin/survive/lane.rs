@@ -1,6 +1,7 @@
 //! One direction of the traffic: what one side sends and the other receives, and how far both are.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rejoin_tcp::{RecvError, SendError, StableRx, StableTx};
@@ -24,10 +25,22 @@ pub(crate) struct Lane {
     gate: watch::Sender<u64>,
     /// Tells the messages of one direction from those of the other.
     salt: u64,
+    /// Kept here and not by the task that receives, so that they outlive a run that fails.
+    books: Mutex<Books>,
+}
+
+/// What is known about the messages received.
+#[derive(Debug)]
+struct Books {
+    checker: Checker,
+    last: Option<Instant>,
+    longest_pause: Duration,
 }
 
 impl Lane {
-    pub(crate) fn new(tx: StableTx<Numbered>, salt: u64) -> Self {
+    /// A direction for `messages` messages of `size` bytes.
+    pub(crate) fn new(tx: StableTx<Numbered>, salt: u64, messages: u64, size: u32) -> Self {
+        let checker = Checker::new(messages, size, salt);
         Self {
             tx,
             begun: AtomicU64::new(0),
@@ -36,6 +49,7 @@ impl Lane {
             waits_for_room: AtomicBool::new(false),
             gate: watch::Sender::new(0),
             salt,
+            books: Mutex::new(Books { checker, last: None, longest_pause: Duration::ZERO }),
         }
     }
 
@@ -99,25 +113,35 @@ impl Lane {
         accepted > begun || (self.waits_for_room.load(Ordering::SeqCst) && unacknowledged)
     }
 
-    /// Receives and checks everything up to the peer's close. Also gives the longest time between
-    /// two messages.
-    pub(crate) async fn receive(
-        &self,
-        mut rx: StableRx<Numbered>,
-        messages: u64,
-        size: u32,
-    ) -> Result<(Tally, Duration), RecvError> {
-        let mut checker = Checker::new(messages, size, self.salt);
-        let mut longest = Duration::ZERO;
-        let mut last = None;
+    /// Receives and checks everything up to the peer's close.
+    pub(crate) async fn receive(&self, mut rx: StableRx<Numbered>) -> Result<(), RecvError> {
         while let Some(message) = rx.recv().await? {
-            checker.check(&message);
-            let now = Instant::now();
-            longest = longest.max(last.map_or(Duration::ZERO, |last| now - last));
-            last = Some(now);
+            self.books().check(&message);
             self.received.count();
         }
-        Ok((checker.finish(), longest))
+        Ok(())
+    }
+
+    /// How many messages were sent so far, what became of them, and the longest time between two.
+    pub(crate) fn result(&self) -> (u64, Tally, Duration) {
+        let books = self.books();
+        // A message can come before its sender has counted it.
+        let sent = self.accepted.get().max(books.checker.distinct());
+        (sent, books.checker.tally(sent), books.longest_pause)
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn check(&mut self, message: &Numbered) {
+        self.checker.check(message);
+        let now = Instant::now();
+        let pause = self.last.map_or(Duration::ZERO, |last| now - last);
+        self.longest_pause = self.longest_pause.max(pause);
+        self.last = Some(now);
     }
 }
 

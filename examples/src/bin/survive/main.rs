@@ -16,6 +16,8 @@ mod schedule;
 mod screen;
 
 use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use options::Options;
@@ -23,28 +25,47 @@ use options::Options;
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::from_command_line();
-    if options.show_schedule {
-        for (index, cut) in schedule::schedule(&options).iter().enumerate() {
-            println!("{:>5}  {cut}", index + 1);
-        }
-        return ExitCode::SUCCESS;
+    let failures = if options.show_schedule {
+        let cuts = schedule::schedule(&options);
+        let lines = cuts.iter().enumerate().map(|(index, cut)| format!("{:>5}  {cut}", index + 1));
+        print(lines).err().into_iter().collect()
+    } else {
+        run_and_print(&options).await
+    };
+    for failure in &failures {
+        // The exit code tells it even where nobody listens.
+        let _ = writeln!(io::stderr(), "failed: {failure}");
     }
-    match run::run(&options).await {
-        Ok(report) => {
-            if options.json {
-                println!("{}", report.json());
-            } else {
-                print!("{report}");
-            }
-            let faults = report.faults();
-            faults.iter().for_each(|fault| eprintln!("failed: {fault}"));
-            if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Gives what speaks against success.
+async fn run_and_print(options: &Options) -> Vec<String> {
+    let (report, done) = run::run(options).await;
+    let printed =
+        if options.json { print([report.json()]) } else { print(report.to_string().lines()) };
+    let mut failures = match done {
+        Ok(()) => report.faults(),
+        Err(error) => vec![with_causes(&error)],
+    };
+    failures.extend(printed.err());
+    failures
+}
+
+/// Prints lines, as long as somebody reads them.
+fn print(lines: impl IntoIterator<Item = impl fmt::Display>) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    let mut lines = lines.into_iter();
+    match lines.try_for_each(|line| writeln!(stdout, "{line}")).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("the output could not be written: {error}"))
         }
-        Err(error) => {
-            let causes = std::iter::successors(error.source(), |&error| error.source());
-            let line = causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"));
-            eprintln!("failed: {line}");
-            ExitCode::FAILURE
-        }
+        _ => Ok(()),
     }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::checker::Tally;
+use crate::options::Options;
 
 /// The result of a run, both directions together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +26,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// What is known before a run begins.
+    pub(crate) fn planned(options: &Options) -> Self {
+        Self { cuts_planned: options.cuts.into(), ..Self::default() }
+    }
+
     /// Adds the result of one direction.
     pub(crate) fn add(&mut self, tally: Tally, longest_pause: Duration) {
         let sum = &mut self.tally;

@@ -1,5 +1,7 @@
 //! What a run shows while it lasts: a progress bar on a terminal, nothing anywhere else.
 
+use std::io::{self, Write};
+
 use indicatif::{ProgressBar, ProgressStyle};
 use rejoin_tcp::Status;
 
@@ -27,15 +29,7 @@ impl Screen {
         if self.bar.is_hidden() {
             return;
         }
-        let status = match status {
-            Status::Connecting { .. } => "connecting".to_owned(),
-            Status::Connected { generation, .. } => format!("connected by link {generation}"),
-            Status::Suspended { cause, attempts, .. } => {
-                format!("suspended, {attempts} attempts: {cause}")
-            }
-            Status::Lost(reason) => format!("lost: {reason}"),
-            _ => "closed".to_owned(),
-        };
+        let status = in_words(status);
         self.bar.set_position(received);
         self.bar.set_message(format!("{} cuts, {status}", progress.cuts));
     }
@@ -43,12 +37,26 @@ impl Screen {
     /// Prints a line for those who want to know everything.
     pub(crate) fn log(&self, line: &str) {
         if self.verbose {
-            self.bar.suspend(|| eprintln!("{line}"));
+            // Whoever closes standard error does not want to know.
+            let _ = self.bar.suspend(|| writeln!(io::stderr(), "{line}"));
         }
     }
 
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Where a conduit stands, to follow "it is".
+pub(crate) fn in_words(status: &Status) -> String {
+    match status {
+        Status::Connecting { .. } => "connecting".to_owned(),
+        Status::Connected { generation, .. } => format!("connected by link {generation}"),
+        Status::Suspended { cause, attempts, .. } => {
+            format!("suspended, {attempts} attempts: {cause}")
+        }
+        Status::Lost(reason) => format!("lost: {reason}"),
+        _ => "closed".to_owned(),
     }
 }
