@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::link::{Link, LinkRx, LinkTx, SplitLink};
+use crate::link::{Link, LinkRx, LinkTx, Progress, SplitLink};
 use crate::protocol::Role;
 use crate::source::{Attachment, LinkSource};
 
@@ -173,6 +173,10 @@ impl LinkTx for BoxLinkTx {
     fn payload_bytes_max(&self) -> usize {
         self.0.payload_bytes_max()
     }
+
+    fn progress(&self) -> Progress {
+        self.0.progress()
+    }
 }
 
 impl fmt::Debug for BoxLinkTx {
@@ -192,6 +196,10 @@ impl LinkRx for BoxLinkRx {
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {
         self.0.limit_payloads(bytes_max);
     }
+
+    fn progress(&self) -> Progress {
+        self.0.progress()
+    }
 }
 
 impl fmt::Debug for BoxLinkRx {
@@ -207,6 +215,7 @@ trait DynLinkTx: Send {
     async fn flush(&mut self) -> io::Result<()>;
     async fn close(self: Box<Self>) -> io::Result<()>;
     fn payload_bytes_max(&self) -> usize;
+    fn progress(&self) -> Progress;
 }
 
 #[async_trait]
@@ -226,6 +235,10 @@ impl<T: LinkTx> DynLinkTx for T {
     fn payload_bytes_max(&self) -> usize {
         LinkTx::payload_bytes_max(self)
     }
+
+    fn progress(&self) -> Progress {
+        LinkTx::progress(self)
+    }
 }
 
 /// [`LinkRx`] as an object.
@@ -233,6 +246,7 @@ impl<T: LinkTx> DynLinkTx for T {
 trait DynLinkRx: Send {
     async fn recv(&mut self) -> io::Result<Option<Bytes>>;
     fn limit_payloads(&mut self, bytes_max: Option<usize>);
+    fn progress(&self) -> Progress;
 }
 
 #[async_trait]
@@ -243,6 +257,10 @@ impl<R: LinkRx> DynLinkRx for R {
 
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {
         LinkRx::limit_payloads(self, bytes_max);
+    }
+
+    fn progress(&self) -> Progress {
+        LinkRx::progress(self)
     }
 }
 

@@ -118,7 +118,7 @@ pub use codec::{Serde, SerdePostcard};
 pub use conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
 pub use dyn_source::{BoxLink, BoxLinkRx, BoxLinkTx, DynLinkSource};
 pub use failover::{EntryFailure, Failover, FailoverError, FailoverPolicy};
-pub use link::{Link, LinkRx, LinkTx, Peer, SplitLink};
+pub use link::{Link, LinkRx, LinkTx, Peer, Progress, SplitLink};
 pub use memory::{
     MemoryConfig, MemoryConnector, MemoryLink, MemoryListener, MemoryNetwork, MemoryRx,
     MemorySource, MemoryTx, memory_link_pair, memory_listener,

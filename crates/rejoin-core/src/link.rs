@@ -9,6 +9,8 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -84,6 +86,16 @@ pub trait LinkTx: Send + 'static {
     ///
     /// - Never changes while the link lives.
     fn payload_bytes_max(&self) -> usize;
+
+    /// Counts the bytes that the medium takes.
+    ///
+    /// # Behavior
+    ///
+    /// - Grows while a payload is being written, not only with whole payloads; by it, a peer that is
+    ///   slow is told from one that is gone. A half that cannot tell has one that never grows.
+    fn progress(&self) -> Progress {
+        Progress::default()
+    }
 }
 
 /// The receiving half of a [`Link`].
@@ -112,6 +124,33 @@ pub trait LinkRx: Send + 'static {
     ///   knows a payload's length before it has all of it. Elsewhere this has no effect.
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {
         let _ = bytes_max;
+    }
+
+    /// Counts the bytes that come from the medium.
+    ///
+    /// # Behavior
+    ///
+    /// - Grows while a payload is being read, not only with whole payloads; by it, a peer that is
+    ///   slow is told from one that is gone. A half that cannot tell has one that never grows.
+    fn progress(&self) -> Progress {
+        Progress::default()
+    }
+}
+
+/// Counts the bytes that a half of a link has moved. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// Counts `bytes` more.
+    pub fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes were counted.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::link::{LinkRx, LinkTx};
+use crate::link::{LinkRx, LinkTx, Progress};
 use crate::protocol::{Transmit, item_cost};
 
 /// The most payloads that cross at a time.
@@ -30,14 +30,21 @@ pub(crate) struct Reader {
     future: LinkFuture,
     pipe: Arc<Mutex<Vec<Bytes>>>,
     batch_bytes: Arc<AtomicUsize>,
+    progress: Progress,
 }
 
 impl Reader {
     pub(crate) fn new(rx: impl LinkRx) -> Self {
         let pipe = Arc::default();
         let batch_bytes = Arc::new(AtomicUsize::new(BATCH_BYTES));
+        let progress = rx.progress();
         let future = Box::pin(read(rx, Arc::clone(&pipe), Arc::clone(&batch_bytes)));
-        Self { future, pipe, batch_bytes }
+        Self { future, pipe, batch_bytes, progress }
+    }
+
+    /// How many bytes have come, where the link can tell.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.get()
     }
 
     /// From now on, takes nothing more in one batch once it has this many bytes; for a caller whose
@@ -115,7 +122,10 @@ async fn pause() {
 pub(crate) struct Writer {
     future: LinkFuture,
     pipe: Arc<Mutex<Outgoing>>,
-    progress: Arc<AtomicU64>,
+    /// How many payloads the link has taken.
+    payloads: Arc<AtomicU64>,
+    /// How many bytes, where the link can tell.
+    bytes: Progress,
     /// The next batch, while it is filled; empty in between, kept for its memory.
     batch: VecDeque<Transmit>,
 }
@@ -139,9 +149,9 @@ enum WriterState {
 
 impl Writer {
     pub(crate) fn new(tx: impl LinkTx) -> Self {
-        let (pipe, progress) = (Arc::default(), Arc::default());
-        let future = Box::pin(write(tx, Arc::clone(&pipe), Arc::clone(&progress)));
-        Self { future, pipe, progress, batch: VecDeque::new() }
+        let (pipe, payloads, bytes) = (Arc::default(), Arc::default(), tx.progress());
+        let future = Box::pin(write(tx, Arc::clone(&pipe), Arc::clone(&payloads)));
+        Self { future, pipe, payloads, bytes, batch: VecDeque::new() }
     }
 
     /// Whether the writer takes a batch now.
@@ -167,9 +177,9 @@ impl Writer {
         true
     }
 
-    /// How many payloads the link has taken.
+    /// Grows whenever the link takes something.
     pub(crate) fn progress(&self) -> u64 {
-        self.progress.load(Ordering::Relaxed)
+        self.payloads.load(Ordering::Relaxed) + self.bytes.get()
     }
 
     /// Goes on writing. Ready only when the link is dead.
@@ -190,7 +200,7 @@ impl Writer {
 async fn write(
     mut tx: impl LinkTx,
     pipe: Arc<Mutex<Outgoing>>,
-    progress: Arc<AtomicU64>,
+    payloads: Arc<AtomicU64>,
 ) -> io::Result<()> {
     let mut batch = VecDeque::new();
     loop {
@@ -205,7 +215,7 @@ async fn write(
         .await;
         for Transmit { head, body } in batch.drain(..) {
             tx.send(head.as_bytes(), body).await?;
-            progress.fetch_add(1, Ordering::Relaxed);
+            payloads.fetch_add(1, Ordering::Relaxed);
         }
         if state == WriterState::Closing {
             return tx.close().await;

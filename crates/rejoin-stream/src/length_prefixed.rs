@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use rejoin_core::{Link, LinkRx, LinkTx, Peer};
+use rejoin_core::{Link, LinkRx, LinkTx, Peer, Progress};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use crate::config::StreamConfig;
@@ -86,6 +86,7 @@ pub struct LengthPrefixedTx<W> {
     share_bytes_min: usize,
     queue_bytes_max: usize,
     payload_bytes_max: usize,
+    progress: Progress,
 }
 
 impl<W: AsyncWrite + Unpin + Send + 'static> LengthPrefixedTx<W> {
@@ -104,6 +105,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> LengthPrefixedTx<W> {
             share_bytes_min,
             queue_bytes_max: config.write_buffer_bytes,
             payload_bytes_max: config.payload_bytes_max(),
+            progress: Progress::default(),
         }
     }
 
@@ -120,6 +122,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> LengthPrefixedTx<W> {
             if count == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            self.progress.add(count);
             self.queue.advance(count);
         }
         self.queue.reset();
@@ -166,6 +169,10 @@ impl<W: AsyncWrite + Unpin + Send + 'static> LinkTx for LengthPrefixedTx<W> {
     fn payload_bytes_max(&self) -> usize {
         self.payload_bytes_max
     }
+
+    fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
 }
 
 /// The receiving half of a [`LengthPrefixedLink`].
@@ -180,6 +187,7 @@ pub struct LengthPrefixedRx<R> {
     payload_bytes_max: usize,
     /// A limit set for the time being.
     limit: Option<usize>,
+    progress: Progress,
 }
 
 /// Whether more can come.
@@ -199,6 +207,7 @@ impl<R: AsyncRead + Unpin + Send + 'static> LengthPrefixedRx<R> {
             state: State::Open,
             payload_bytes_max: config.payload_bytes_max(),
             limit: None,
+            progress: Progress::default(),
         }
     }
 
@@ -216,7 +225,9 @@ impl<R: AsyncRead + Unpin + Send + 'static> LengthPrefixedRx<R> {
     /// Reads once; `false` means that the peer closed.
     async fn read(&mut self, announced: Option<usize>) -> io::Result<bool> {
         let message = PREFIX_BYTES + announced.unwrap_or(0);
-        if self.buffer.fill(&mut self.reader, message).await? > 0 {
+        let count = self.buffer.fill(&mut self.reader, message).await?;
+        self.progress.add(count);
+        if count > 0 {
             return Ok(true);
         }
         match self.buffer.bytes().len() {
@@ -256,5 +267,9 @@ impl<R: AsyncRead + Unpin + Send + 'static> LinkRx for LengthPrefixedRx<R> {
 
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {
         self.limit = bytes_max;
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 }

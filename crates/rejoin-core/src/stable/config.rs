@@ -26,9 +26,8 @@ const MIB: usize = 1024 * 1024;
 pub struct StableConfig {
     /// The largest message, in bytes of its encoding. Default 16 MiB; at most 1 GiB.
     ///
-    /// The link must carry messages of this size, too, and within less than `peer_dead_after`: a
-    /// message that has not arrived as a whole is no sign of life. One message may overshoot the
-    /// send log, and one the inbox.
+    /// The link must carry messages of this size, too. One message may overshoot the send log, and
+    /// one the inbox.
     pub message_bytes_max: usize,
     /// How much the send log holds before senders wait: messages from the moment they are accepted
     /// until the peer has acknowledged them. Each counts its bytes and 32 more. Default 4 MiB.

@@ -22,8 +22,13 @@ pub(super) struct LiveLink {
     writer: Option<Writer>,
     write_error: Option<io::Error>,
     since: Instant,
+    /// Where the writer was when it last got on, and when that was.
     progress: u64,
     progress_at: Instant,
+    /// Whether it has got on since that was last asked.
+    got_on: bool,
+    /// Where the reader was when that was last asked.
+    read: u64,
 }
 
 impl LiveLink {
@@ -41,6 +46,8 @@ impl LiveLink {
             since: now,
             progress: 0,
             progress_at: now,
+            got_on: false,
+            read: 0,
         }
     }
 
@@ -76,6 +83,18 @@ impl LiveLink {
         self.reader.poll(cx, payloads)
     }
 
+    /// Whether anything has come since this was last asked, were it a part of a payload.
+    pub(super) fn has_read_on(&mut self) -> bool {
+        let read = self.reader.progress();
+        std::mem::replace(&mut self.read, read) != read
+    }
+
+    /// Whether the writer has got on since this was last asked and has not come to an end. What it
+    /// has put into a buffer to the end, in contrast, says nothing of the peer.
+    pub(super) fn has_written_on(&mut self) -> bool {
+        std::mem::take(&mut self.got_on) && !self.is_idle()
+    }
+
     /// Hands an idle writer what `next` gives; gives whether there was anything.
     pub(super) fn fill(&mut self, now: Instant, next: impl FnMut() -> Option<Transmit>) -> bool {
         let Some(writer) = self.writer.as_mut().filter(|writer| writer.is_idle()) else {
@@ -98,6 +117,7 @@ impl LiveLink {
         if progress != self.progress {
             self.progress = progress;
             self.progress_at = now;
+            self.got_on = true;
         }
         let Poll::Ready(Err(error)) = polled else { return false };
         self.writer = None;

@@ -147,6 +147,27 @@ fn a_silent_link_is_pinged() {
     assert_eq!(solo.controls(), [Control::Ping(2)]);
 }
 
+// LIVE-5
+#[test]
+fn a_part_of_a_payload_is_a_sign_of_life() {
+    let mut solo = Solo::ready(config());
+    let link = solo.link;
+    let dead = Event::DropLink { link, cause: DropCause::PeerDead };
+    for second in 1..=100 {
+        solo.pass(SECOND);
+        if second % 15 == 0 {
+            solo.session.handle_progress(solo.now, link);
+        }
+        assert!(!solo.events().contains(&dead), "after {second} s");
+    }
+    let mut seconds = 100;
+    while !solo.events().contains(&dead) {
+        solo.pass(SECOND);
+        seconds += 1;
+    }
+    assert_eq!(seconds, 90 + 20, "not for ever");
+}
+
 // LIVE-2
 #[test]
 fn a_dead_peer_costs_the_link_and_not_the_session() {

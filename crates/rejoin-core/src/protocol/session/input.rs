@@ -12,6 +12,16 @@ use crate::protocol::seq::{PacketAck, PacketSeq, Position};
 use crate::protocol::session::{Ending, Event, LinkGeneration, Session};
 
 impl Session {
+    /// Some bytes crossed `link`, in whatever direction, of a payload that has yet to come to its end.
+    /// The peer is slow, but there.
+    pub fn handle_progress(&mut self, now: Instant, link: LinkGeneration) {
+        if let Some(attached) = self.attached.as_mut().filter(|it| it.generation == link)
+            && let Some(liveness) = &mut attached.liveness
+        {
+            liveness.heard(now);
+        }
+    }
+
     /// A payload arrived on `link`. Gives out the item that it brought, if it brought the next one.
     ///
     /// # Errors

@@ -205,6 +205,9 @@ impl<S: LinkSource> Driver<S> {
         }
         let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
         let generation = link.generation();
+        if link.has_read_on() {
+            self.session.handle_progress(now, generation);
+        }
         let busy = !self.payloads.is_empty() || ended.is_ready();
         if !busy && let Some(error) = link.take_write_error() {
             self.link_down(now, SuspendCause::LinkFailed(error.to_string().into()));
@@ -257,6 +260,9 @@ impl<S: LinkSource> Driver<S> {
         if link.fill(now, || session.poll_transmit(now)) {
             busy = true;
             let _failed = link.poll_write(cx, now);
+        }
+        if link.has_written_on() {
+            self.session.handle_progress(now, link.generation());
         }
         busy
     }
