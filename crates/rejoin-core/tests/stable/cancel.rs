@@ -15,16 +15,16 @@ use crate::common::{
     is_suspended, item, narrow, number, poll_times, recv, room, send, settle, until, within,
 };
 
-const BOTH: [Drop; 2] = [Drop::Pending, Drop::Woken];
+pub(crate) const BOTH: [Drop; 2] = [Drop::Pending, Drop::Woken];
 const ITEMS: u64 = 120;
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     World::with(narrow(2), room(4, 3))
 }
 
 /// Cuts all links again and again, at moments in which others are busy; the pauses are for the
 /// delays of the redialling.
-fn cutter(network: &MemoryNetwork) -> JoinHandle<()> {
+pub(crate) fn cutter(network: &MemoryNetwork) -> JoinHandle<()> {
     let network = network.clone();
     tokio::spawn(async move {
         for turns in (10..80).step_by(7).cycle() {
@@ -38,7 +38,7 @@ fn cutter(network: &MemoryNetwork) -> JoinHandle<()> {
 }
 
 /// How much a conduit takes when nobody acknowledges; everything is acknowledged before and after.
-async fn capacity(world: &World, tx: &Tx, rx: &mut Rx) -> u64 {
+pub(crate) async fn capacity(world: &World, tx: &Tx, rx: &mut Rx) -> u64 {
     within(tx.flush_acked()).await.unwrap();
     let mut status = tx.status();
     world.network.refuse_dials();

@@ -10,6 +10,7 @@ mod asleep;
 mod base;
 mod budget;
 mod cancel;
+mod cancel_more;
 mod common;
 mod defects;
 mod drain;

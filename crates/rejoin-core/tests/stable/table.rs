@@ -221,6 +221,36 @@ async fn the_end_of_a_linger_is_not_a_close_by_the_peer() {
     assert_eq!(lost.reason, LossReason::LingerExpired);
 }
 
+/// The end of what the peer sends is told when it has come, whatever becomes of the rest.
+#[tokio::test(start_paused = true)]
+async fn a_close_by_the_peer_is_read_before_and_after_the_other_direction_fails() {
+    let (mut near_config, mut far_config) = (room(50, 50), room(50, 3));
+    near_config.linger = Duration::from_secs(5);
+    far_config.linger = Duration::from_secs(500);
+    let mut world = World::with(narrow(2), far_config);
+    let (near, far) = world.open_with(near_config).await;
+    let mut status = near.status();
+    // The peer never reads.
+    let ((near_tx, mut near_rx), (far_tx, _far_rx)) = (near.split(), far.split());
+    send_all(&near_tx, 0..20).await;
+    send_all(&far_tx, 0..2).await;
+    expect_all(&mut near_rx, 0..2).await;
+    settle().await;
+    let start = Instant::now();
+    let (received, closed) =
+        within(async { tokio::join!(recv(&mut near_rx), far_tx.close()) }).await;
+    assert_eq!((received.unwrap(), closed), (None, Ok(())));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(is_connected(&status.borrow()), "{:?}", *status.borrow());
+    assert!(near_tx.stats().send_log_messages > 10, "{:?}", near_tx.stats());
+    assert_eq!(within(recv(&mut near_rx)).await.unwrap(), None);
+
+    let end = until(&mut status, Status::is_final).await;
+    assert!(matches!(end, Status::Lost(LossReason::LingerExpired)), "{end:?}");
+    assert_eq!(within(recv(&mut near_rx)).await.unwrap(), None);
+    assert!(near_tx.take_unacknowledged().len() > 10);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_link_is_not_a_close() {
     let (mut listener, connector) = memory_listener(MemoryConfig::default());
