@@ -30,8 +30,9 @@ impl TcpLink {
     /// When the peer's address or an option cannot be read or set, as happens when the connection
     /// is gone.
     pub fn from_stream(stream: TcpStream, config: &TcpConfig) -> io::Result<Self> {
-        config.apply(&stream)?;
+        // First, as its error is the one that tells of a connection that is gone.
         let peer = Peer::at(stream.peer_addr()?);
+        config.apply(&stream)?;
         let (reader, writer) = stream.into_split();
         Ok(Self(LengthPrefixedLink::new(reader, writer, peer, &config.stream)))
     }

@@ -102,8 +102,11 @@ impl LinkListener for TcpLinkListener {
     async fn accept(&mut self) -> io::Result<Self::Upgrade> {
         loop {
             match self.listener.accept().await {
-                // A peer that is gone already fails its own upgrade only.
-                Ok((stream, _)) => return Ok(ready(TcpLink::from_stream(stream, &self.config))),
+                Ok((stream, _)) => match TcpLink::from_stream(stream, &self.config) {
+                    // Reset while it waited in the queue: there is no peer whose upgrade could fail.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                    upgraded => return Ok(ready(upgraded)),
+                },
                 Err(source) if concerns_one_peer(&source) => {}
                 Err(source) => return Err(TcpError::Accept { source }.into()),
             }

@@ -262,3 +262,15 @@ async fn a_dropped_accept_loses_nobody() {
     let _raw = TcpStream::connect(address).await.unwrap();
     listener.accept().await.unwrap().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_connection_that_is_reset_in_the_queue_is_skipped() {
+    let (mut listener, address) = listen().await;
+    let gone = TcpStream::connect(&address).await.unwrap();
+    SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(gone);
+    let caller = TcpStream::connect(&address).await.unwrap();
+    let link = listener.accept().await.unwrap().await.unwrap();
+    let expected = caller.local_addr().unwrap().to_string();
+    assert_eq!(link.peer().address(), Some(expected.as_str()));
+}
