@@ -37,6 +37,7 @@ pub trait Codec<F: MsgFamily>: 'static {
     /// # Behavior
     ///
     /// - Only appends to `out`. What a failed call has appended is discarded by the caller.
+    /// - Does not use the conduit that the item is sent on, which is locked meanwhile.
     ///
     /// # Errors
     ///
@@ -47,8 +48,8 @@ pub trait Codec<F: MsgFamily>: 'static {
     ///
     /// # Behavior
     ///
-    /// - Never panics, and allocates no more than a small multiple of `bytes.len()`, whatever the
-    ///   bytes are.
+    /// - Never panics, and allocates no more than a multiple of `bytes.len()`, whatever the bytes
+    ///   are. How large that multiple is, each codec says.
     ///
     /// # Errors
     ///

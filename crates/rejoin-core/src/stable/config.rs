@@ -18,7 +18,8 @@ const MIB: usize = 1024 * 1024;
 ///
 /// A conduit holds at most `send_log_bytes_max + inbox_bytes_max + 2 × message_bytes_max` bytes of
 /// messages, 40 MiB by default, and next to nothing while it is idle. Buffers of messages to send can
-/// be twice as large as what is in them, and the link has buffers of its own.
+/// be twice as large as what is in them, those of tiny messages that are handed over one by one five
+/// times as large as they count, and the link has buffers of its own.
 /// Received messages stay in those as far as they fill them, so a peer that is out to waste memory can
 /// make what waits in the inbox hold six times its size, but no more.
 #[derive(Clone, Debug, PartialEq)]
