@@ -5,8 +5,12 @@
 use std::error::Error;
 use std::time::Duration;
 
-use rejoin_tcp::{ConnectError, StableConduit, StableConfig, TcpError, TcpSource};
-use tokio::net::TcpListener;
+use rejoin_tcp::{
+    ConnectError, DialHandshakeError, StableConduit, StableConfig, StreamRecvError, TcpError,
+    TcpSource,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// The error of connecting to `address`, which is tried for about 100 ms.
 async fn error_of(address: &str) -> ConnectError {
@@ -59,17 +63,110 @@ async fn a_name_that_does_not_resolve_is_tried_again_until_the_limit() {
     assert!(tcp_error(&error).to_string().contains("no-such-host.invalid:7000"));
 }
 
-#[tokio::test]
-async fn a_peer_that_accepts_and_never_answers_is_given_up() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// The error of connecting, once and within `deadline`, to a server that does `serve` with each
+/// connection after it has read the hello; and the server's address.
+async fn error_of_calling<F: Future<Output = ()> + Send>(
+    deadline: Duration,
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> (ConnectError, String) {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = server.accept().await.unwrap();
+            // A length of four bytes, and the hello, unless the client has given up before.
+            let _ = stream.read_exact(&mut [0; 29]).await;
+            serve(stream).await;
+        }
+    });
     let mut config = StableConfig::default();
-    config.handshake_deadline = Duration::from_millis(50);
-    config.redial.connect_limit = Duration::from_millis(100);
-    let source = TcpSource::new(silent.local_addr().unwrap());
-    let error = StableConduit::<String>::connect_with(source, config).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+    config.handshake_deadline = deadline;
+    config.redial.attempts_max = Some(1);
+    let connecting = StableConduit::<String>::connect_with(TcpSource::new(address), config);
+    let error = connecting.await.unwrap_err();
+    serving.abort();
+    assert!(matches!(error, ConnectError::Unreachable { attempts: 1, .. }), "{error:?}");
     assert!(error.is_transient());
-    assert!(error.source().unwrap().to_string().contains("no answer to the hello"), "{error:?}");
+    (error, address.to_string())
+}
+
+/// What went wrong in the handshake, and the kind of the error around it.
+fn handshake_error(error: &ConnectError) -> (&DialHandshakeError, std::io::ErrorKind) {
+    let io = error.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
+    (io.get_ref().unwrap().downcast_ref().unwrap(), io.kind())
+}
+
+/// Longer than any test takes.
+const NEVER: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_server_of_another_protocol_is_called_one() {
+    let (error, address) = error_of_calling(NEVER, |mut stream| async move {
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+    })
+    .await;
+    let (handshake, kind) = handshake_error(&error);
+    assert_eq!(kind, std::io::ErrorKind::InvalidData);
+    assert_eq!(
+        handshake.to_string(),
+        format!("the peer at {address} does not speak this protocol")
+    );
+    let DialHandshakeError::NotThisProtocol { source, .. } = handshake else { panic!("{error:?}") };
+    let cause = source.get_ref().unwrap().downcast_ref::<StreamRecvError>();
+    assert!(matches!(cause, Some(StreamRecvError::PayloadTooLarge { .. })), "{error:?}");
+    // Each level says its own.
+    assert_eq!(error.source().unwrap().source().unwrap().to_string(), source.to_string());
+}
+
+#[tokio::test]
+async fn a_payload_that_is_no_hello_is_another_protocol() {
+    let (error, _) = error_of_calling(NEVER, |mut stream| async move {
+        stream.write_all(&[2, 0, 0, 0, b'h', b'i']).await.unwrap();
+    })
+    .await;
+    let (handshake, kind) = handshake_error(&error);
+    assert_eq!(kind, std::io::ErrorKind::InvalidData);
+    let DialHandshakeError::NotThisProtocol { source, .. } = handshake else { panic!("{error:?}") };
+    let cause = source.get_ref().unwrap().downcast_ref::<rejoin_tcp::protocol::HelloError>();
+    assert!(cause.is_some(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_answers_is_given_up() {
+    let deadline = Duration::from_millis(50);
+    let (error, address) = error_of_calling(deadline, |stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let (handshake, kind) = handshake_error(&error);
+    assert_eq!(kind, std::io::ErrorKind::TimedOut);
+    assert!(matches!(handshake, DialHandshakeError::NoAnswer { .. }), "{error:?}");
+    assert_eq!(
+        handshake.to_string(),
+        format!("the peer at {address} did not answer the hello within 50ms")
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_is_told_from_a_link_that_fails() {
+    let (error, address) = error_of_calling(NEVER, |stream| async move { drop(stream) }).await;
+    let (handshake, kind) = handshake_error(&error);
+    assert_eq!(kind, std::io::ErrorKind::UnexpectedEof);
+    assert!(matches!(handshake, DialHandshakeError::Closed { .. }), "{error:?}");
+    assert_eq!(
+        handshake.to_string(),
+        format!("the peer at {address} closed the link during the handshake")
+    );
+
+    let (error, address) = error_of_calling(NEVER, |stream| async move {
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    let (handshake, kind) = handshake_error(&error);
+    assert_eq!(kind, std::io::ErrorKind::ConnectionReset);
+    assert!(matches!(handshake, DialHandshakeError::LinkFailed { .. }), "{error:?}");
+    assert_eq!(handshake.to_string(), format!("the link to {address} failed during the handshake"));
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ pub use source::{
     Attachment, LinkListener, LinkSource, is_fatal_kind, prepare_acceptor_attachment,
 };
 pub use stable::{
-    AckError, Candidate, ConfigError, ConnectError, Drained, ListenerConfig, RecvError,
-    RedialPolicy, SendError, SessionLost, StableConduit, StableConfig, StableListener,
+    AckError, Candidate, ConfigError, ConnectError, DialHandshakeError, Drained, ListenerConfig,
+    RecvError, RedialPolicy, SendError, SessionLost, StableConduit, StableConfig, StableListener,
     StablePermit, StableRx, StableTx, Stats, Status, SuspendCause, Unfinished,
 };

@@ -17,6 +17,7 @@ use crate::protocol::{ClientHello, HELLO_LEN, ResumeKey, Role, ServerHello};
 use crate::source::{Attachment, LinkSource};
 use crate::stable::backoff::Backoff;
 use crate::stable::config::StableConfig;
+use crate::stable::error::DialHandshakeError;
 
 /// A fresh link, with the peer's side of the handshake on it.
 pub(super) struct NewLink<L: Link> {
@@ -292,9 +293,8 @@ async fn attempt<S: LinkSource>(
         Some(Ok(Ok(Attachment { client_hello: Some(_), .. }))) => Err(wrong_role()),
         Some(Ok(Ok(Attachment { link, .. }))) => {
             shaking_hands.store(true, Ordering::Relaxed);
-            let shaken = timeout(config.handshake_deadline, shake_hands(link, hello)).await;
-            let shaken = shaken
-                .unwrap_or_else(|_| Err(timed_out("no answer to the hello within the deadline")));
+            let shaken = shake_hands(link, hello, config.handshake_deadline).await;
+            let shaken = shaken.map_err(io::Error::from);
             match &shaken {
                 Err(error) => source.link_failed(error),
                 Ok(NewLink {
@@ -320,22 +320,43 @@ async fn attempt<S: LinkSource>(
     (source, ended)
 }
 
-async fn shake_hands<L: Link>(link: L, hello: ClientHello) -> io::Result<NewLink<L>> {
+async fn shake_hands<L: Link>(
+    link: L,
+    hello: ClientHello,
+    deadline: Duration,
+) -> Result<NewLink<L>, DialHandshakeError> {
     let peer = link.peer();
+    let exchanged = match timeout(deadline, exchange_hellos(link, hello)).await {
+        Ok(exchanged) => exchanged,
+        Err(_) => return Err(DialHandshakeError::NoAnswer { peer, deadline }),
+    };
+    match exchanged {
+        Ok(Some((tx, rx, answer))) => {
+            Ok(NewLink { tx, rx, peer, hello: PeerHello::Server(answer) })
+        }
+        Ok(None) => Err(DialHandshakeError::Closed { peer }),
+        // Also what a link says of a payload that is longer than any hello.
+        Err(source) if source.kind() == io::ErrorKind::InvalidData => {
+            Err(DialHandshakeError::NotThisProtocol { peer, source })
+        }
+        Err(source) => Err(DialHandshakeError::LinkFailed { peer, source }),
+    }
+}
+
+/// `None` when the peer closes the link instead of answering.
+async fn exchange_hellos<L: Link>(
+    link: L,
+    hello: ClientHello,
+) -> io::Result<Option<(L::Tx, L::Rx, ServerHello)>> {
     let (mut tx, mut rx) = link.split();
     tx.send(&[], Bytes::copy_from_slice(&hello.encode())).await?;
     tx.flush().await?;
     rx.limit_payloads(Some(HELLO_LEN));
-    let Some(payload) = rx.recv().await? else {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "the peer closed the link during the handshake",
-        ));
-    };
+    let Some(payload) = rx.recv().await? else { return Ok(None) };
     let answer = ServerHello::decode(&payload)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     rx.limit_payloads(None);
-    Ok(NewLink { tx, rx, peer, hello: PeerHello::Server(answer) })
+    Ok(Some((tx, rx, answer)))
 }
 
 async fn await_peer<S: LinkSource>(mut source: S) -> (S, Ended<S::Link>) {

@@ -1,10 +1,12 @@
 //! What can go wrong with a stable conduit, one enum an operation.
 
 use std::io;
+use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::codec::{DecodeError, EncodeError};
+use crate::link::Peer;
 use crate::protocol::{LossReason, Position};
 use crate::stable::config::ConfigError;
 
@@ -37,7 +39,7 @@ pub enum ConnectError {
     Unreachable {
         /// How many attempts were made.
         attempts: u32,
-        /// What the last one failed with.
+        /// What the last one failed with: the source's error, or a [`DialHandshakeError`] inside.
         #[source]
         source: io::Error,
     },
@@ -55,6 +57,57 @@ impl ConnectError {
             Self::Refused(LossReason::Rejected(reason)) => reason.is_transient(),
             Self::Config(_) | Self::Fatal(_) | Self::Refused(_) => false,
         }
+    }
+}
+
+/// A link was made, and the handshake on it came to no answer.
+///
+/// Travels as the inner error of an [`io::Error`], whose kind is that of the cause; get it back with
+/// `error.get_ref()` and `downcast_ref`.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DialHandshakeError {
+    /// What the peer said first is no answer to a hello, or too long for one; kind `InvalidData`.
+    #[error("the peer at {peer} does not speak this protocol")]
+    NotThisProtocol {
+        /// The peer that was called.
+        peer: Peer,
+        /// What is wrong with its answer.
+        source: io::Error,
+    },
+    /// The peer has said nothing, or too little; kind `TimedOut`.
+    #[error("the peer at {peer} did not answer the hello within {deadline:?}")]
+    NoAnswer {
+        /// The peer that was called.
+        peer: Peer,
+        /// The [deadline](crate::StableConfig::handshake_deadline) of a handshake.
+        deadline: Duration,
+    },
+    /// The peer has ended the link in good order instead of answering; kind `UnexpectedEof`.
+    #[error("the peer at {peer} closed the link during the handshake")]
+    Closed {
+        /// The peer that was called.
+        peer: Peer,
+    },
+    /// The link died. A peer that hangs up without reading the hello may show like this, too.
+    #[error("the link to {peer} failed during the handshake")]
+    LinkFailed {
+        /// The peer that was called.
+        peer: Peer,
+        /// What the link says.
+        source: io::Error,
+    },
+}
+
+impl From<DialHandshakeError> for io::Error {
+    fn from(error: DialHandshakeError) -> Self {
+        let kind = match &error {
+            DialHandshakeError::NotThisProtocol { source, .. }
+            | DialHandshakeError::LinkFailed { source, .. } => source.kind(),
+            DialHandshakeError::NoAnswer { .. } => io::ErrorKind::TimedOut,
+            DialHandshakeError::Closed { .. } => io::ErrorKind::UnexpectedEof,
+        };
+        Self::new(kind, error)
     }
 }
 

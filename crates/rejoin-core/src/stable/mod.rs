@@ -19,6 +19,6 @@ mod status;
 
 pub use conduit::{StableConduit, StablePermit, StableRx, StableTx};
 pub use config::{ConfigError, ListenerConfig, RedialPolicy, StableConfig};
-pub use error::{AckError, ConnectError, RecvError, SendError, SessionLost};
+pub use error::{AckError, ConnectError, DialHandshakeError, RecvError, SendError, SessionLost};
 pub use listener::{Candidate, Drained, StableListener, Unfinished};
 pub use status::{Stats, Status, SuspendCause};
