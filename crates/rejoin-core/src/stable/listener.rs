@@ -203,10 +203,20 @@ impl<F: MsgFamily> StableListener<F> {
         self.table.lock().len()
     }
 
-    /// What became of the links that were accepted, up to their hello.
+    /// What became of the links that were accepted, up to their hello. Those that were turned away
+    /// after it are in [`rejected`](Self::rejected).
     #[must_use]
     pub fn handshakes(&self) -> AcceptorStats {
         self.handshakes.snapshot()
+    }
+
+    /// How many links were turned away after their hello, whatever the
+    /// [reason](crate::protocol::RejectReason): an unknown key, no room, an application that does
+    /// not let the peer in, a listener that is going away, a hello that is out of date. A peer that
+    /// tries again counts again.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.table.rejected()
     }
 }
 
@@ -221,6 +231,7 @@ impl<F: MsgFamily> fmt::Debug for StableListener<F> {
         f.debug_struct("StableListener")
             .field("sessions", &self.sessions())
             .field("handshakes", &self.handshakes())
+            .field("rejected", &self.rejected())
             .finish()
     }
 }
@@ -302,13 +313,13 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
     fn route(&mut self, mut attachment: Attachment<AcceptedLink<L>>) {
         let Some(hello) = attachment.client_hello.clone() else { return };
         if let Err(reason) = self.let_in(&attachment, &hello) {
-            return reject(attachment, &hello, reason);
+            return self.reject(attachment, &hello, reason);
         }
         let admission = self.table.lock().admit(&hello, random::key());
         match admission {
             Admission::New(id, _) if self.is_backlog_full() => {
                 self.table.remove(id, false);
-                reject(attachment, &hello, RejectReason::Full);
+                self.reject(attachment, &hello, RejectReason::Full);
             }
             Admission::New(id, key) => {
                 attachment.key = Some(key);
@@ -318,7 +329,7 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
                 attachment.key = Some(key);
                 self.resume(id, &hello, attachment);
             }
-            Admission::Reject(reason) => reject(attachment, &hello, reason),
+            Admission::Reject(reason) => self.reject(attachment, &hello, reason),
         }
     }
 
@@ -400,7 +411,20 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
             },
             None => (attachment, self.epitaph(hello)),
         };
-        reject(attachment, hello, reason);
+        self.reject(attachment, hello, reason);
+    }
+
+    fn reject(
+        &self,
+        attachment: Attachment<AcceptedLink<L>>,
+        hello: &ClientHello,
+        reason: RejectReason,
+    ) {
+        debug!(peer = %attachment.link.peer(), %reason, "handshake rejected");
+        handshake_failed(HandshakeFailure::Rejected);
+        self.table.count_rejected();
+        let (tx, _) = attachment.link.split();
+        refuse(tx, hello, reason);
     }
 }
 
@@ -419,13 +443,6 @@ fn obey<'a>(order: Command, sessions: impl Iterator<Item = (&'a Peer, Arc<Shared
             let _ = closed.send(unfinished.collect());
         }
     }
-}
-
-fn reject<L: Link>(attachment: Attachment<L>, hello: &ClientHello, reason: RejectReason) {
-    debug!(peer = %attachment.link.peer(), %reason, "handshake rejected");
-    handshake_failed(HandshakeFailure::Rejected);
-    let (tx, _) = attachment.link.split();
-    refuse(tx, hello, reason);
 }
 
 /// The links that a listener routes to one session.

@@ -1,5 +1,6 @@
 //! Which keys open which session, from the point of view of one session's driver.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -16,6 +17,8 @@ pub(super) struct Table {
     sessions: Mutex<Sessions>,
     /// Told how many sessions are left when one ends.
     left: watch::Sender<usize>,
+    /// Links that were turned away after their hello.
+    rejected: AtomicU64,
 }
 
 impl Table {
@@ -23,11 +26,22 @@ impl Table {
         Arc::new(Self {
             sessions: Mutex::new(Sessions::new(sessions_max)),
             left: watch::Sender::default(),
+            rejected: AtomicU64::new(0),
         })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a link that is turned away.
+    pub(super) fn count_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many links were turned away.
+    pub(super) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
     }
 
     /// Is told whenever a session has ended.
@@ -113,6 +127,11 @@ impl Registrar {
         {
             self.table.lock().prove(id, key);
         }
+    }
+
+    /// A link of this session is turned away.
+    pub(super) fn count_rejected(&self) {
+        self.table.count_rejected();
     }
 
     /// The session is over.

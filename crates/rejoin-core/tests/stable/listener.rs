@@ -122,6 +122,28 @@ async fn a_full_listener_says_so_and_takes_another_when_one_goes() {
     world.connect(config).await.unwrap();
 }
 
+/// Whether the router turns them away or a session's driver does.
+#[tokio::test(start_paused = true)]
+async fn links_that_are_turned_away_are_counted() {
+    let mut world = few(1, 10);
+    let mut peer = Peer::dial(&world.connector).await;
+    peer.send_client_hello(EXTENDED, None, None).await;
+    let key = peer.recv_server_hello().await.key;
+    peer.send_settings(1 << 20).await;
+    let _far = within(world.listener.accept()).await.unwrap();
+    assert_eq!(world.listener.rejected(), 0);
+
+    // There is no room for another, nobody has this key, and the session has sent nothing yet.
+    let hellos = [(None, None), (Some([7; 16]), None), (Some(key), Some(1000))];
+    for ((key, last), counted) in hellos.into_iter().zip(1..) {
+        let mut peer = Peer::dial(&world.connector).await;
+        peer.send_client_hello(EXTENDED, key, last).await;
+        assert_eq!(peer.recv_server_hello().await.flags & 0x01, 0x01, "{counted}: rejected");
+        assert_eq!(world.listener.rejected(), counted);
+    }
+    assert_eq!(world.listener.handshakes().accepted, 4);
+}
+
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_to_be_accepted_are_limited() {
     let mut world = few(100, 3);

@@ -112,7 +112,10 @@ impl<S: LinkSource> Driver<S> {
                         self.registrar.answer_with(generation, key);
                         (generation, Some(answer))
                     }),
-                Ruling::Refuse(reason) => return reject(new, reason),
+                Ruling::Refuse(reason) => {
+                    self.registrar.count_rejected();
+                    return reject(new, reason);
+                }
                 Ruling::PeerRestarted if self.opened.is_some() => {
                     self.start_over();
                     return self.admit(now, new);
@@ -128,6 +131,7 @@ impl<S: LinkSource> Driver<S> {
             Err(error) => {
                 debug!(peer = %new.peer, %error, "handshake failed");
                 if let PeerHello::Client(..) = new.hello {
+                    self.registrar.count_rejected();
                     reject(
                         new,
                         match error {
