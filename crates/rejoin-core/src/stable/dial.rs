@@ -326,9 +326,8 @@ async fn shake_hands<L: Link>(
     deadline: Duration,
 ) -> Result<NewLink<L>, DialHandshakeError> {
     let peer = link.peer();
-    let exchanged = match timeout(deadline, exchange_hellos(link, hello)).await {
-        Ok(exchanged) => exchanged,
-        Err(_) => return Err(DialHandshakeError::NoAnswer { peer, deadline }),
+    let Ok(exchanged) = timeout(deadline, exchange_hellos(link, hello)).await else {
+        return Err(DialHandshakeError::NoAnswer { peer, deadline });
     };
     match exchanged {
         Ok(Some((tx, rx, answer))) => {
