@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -28,18 +28,38 @@ type LinkFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 /// The receiving half of a link at work.
 pub(crate) struct Reader {
     future: LinkFuture,
-    pipe: Arc<Mutex<Vec<Bytes>>>,
-    batch_bytes: Arc<AtomicUsize>,
+    pipe: Arc<Incoming>,
     progress: Progress,
+}
+
+struct Incoming {
+    batch: Mutex<Vec<Bytes>>,
+    /// A batch is not added to once it has this many bytes.
+    batch_bytes: AtomicUsize,
+    /// Where the link's progress was when the last payload was complete.
+    complete: AtomicU64,
+    /// Give memory back at the next opportunity.
+    trim: AtomicBool,
+}
+
+impl Incoming {
+    /// Puts `batch` down, and leaves it empty.
+    fn put(&self, batch: &mut Vec<Bytes>) {
+        std::mem::swap(&mut *self.batch.lock().unwrap_or_else(PoisonError::into_inner), batch);
+    }
 }
 
 impl Reader {
     pub(crate) fn new(rx: impl LinkRx) -> Self {
-        let pipe = Arc::default();
-        let batch_bytes = Arc::new(AtomicUsize::new(BATCH_BYTES));
         let progress = rx.progress();
-        let future = Box::pin(read(rx, Arc::clone(&pipe), Arc::clone(&batch_bytes)));
-        Self { future, pipe, batch_bytes, progress }
+        let pipe = Arc::new(Incoming {
+            batch: Mutex::default(),
+            batch_bytes: AtomicUsize::new(BATCH_BYTES),
+            complete: AtomicU64::new(progress.get()),
+            trim: AtomicBool::new(false),
+        });
+        let future = Box::pin(read(rx, Arc::clone(&pipe), progress.clone()));
+        Self { future, pipe, progress }
     }
 
     /// How many bytes have come, where the link can tell.
@@ -47,11 +67,21 @@ impl Reader {
         self.progress.get()
     }
 
+    /// About how many bytes have come of a payload that is not complete yet.
+    pub(crate) fn partial(&self) -> u64 {
+        self.progress.get().saturating_sub(self.pipe.complete.load(Ordering::Relaxed))
+    }
+
     /// From now on, takes nothing more in one batch once it has this many bytes; for a caller whose
     /// own bound is narrower than a batch. Each payload counts as [`item_cost`] says.
     pub(crate) fn limit(&self, batch_bytes: u64) {
         let batch_bytes = usize::try_from(batch_bytes).unwrap_or(usize::MAX).min(BATCH_BYTES);
-        self.batch_bytes.store(batch_bytes, Ordering::Relaxed);
+        self.pipe.batch_bytes.store(batch_bytes, Ordering::Relaxed);
+    }
+
+    /// Gives memory back that was needed for a large batch.
+    pub(crate) fn trim(&mut self) {
+        self.pipe.trim.store(true, Ordering::Relaxed);
     }
 
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
@@ -63,30 +93,28 @@ impl Reader {
         payloads: &mut Vec<Bytes>,
     ) -> Poll<io::Result<()>> {
         let ended = self.future.as_mut().poll(cx);
-        std::mem::swap(&mut *self.pipe.lock().unwrap_or_else(PoisonError::into_inner), payloads);
+        self.pipe.put(payloads);
         ended
     }
 }
 
 /// Reads until the link ends, putting a batch down whenever the link has no more at hand.
-async fn read(
-    mut rx: impl LinkRx,
-    pipe: Arc<Mutex<Vec<Bytes>>>,
-    batch_bytes: Arc<AtomicUsize>,
-) -> io::Result<()> {
-    let put = |batch: &mut Vec<Bytes>| {
-        std::mem::swap(&mut *pipe.lock().unwrap_or_else(PoisonError::into_inner), batch);
-    };
+async fn read(mut rx: impl LinkRx, pipe: Arc<Incoming>, progress: Progress) -> io::Result<()> {
     let mut batch = Vec::new();
     loop {
         let mut bytes = 0;
-        while batch.len() < BATCH_PAYLOADS && bytes < batch_bytes.load(Ordering::Relaxed) as u64 {
+        let has_room = |bytes| bytes < pipe.batch_bytes.load(Ordering::Relaxed) as u64;
+        while batch.len() < BATCH_PAYLOADS && has_room(bytes) {
             let mut receiving = pin!(rx.recv());
             let received = poll_fn(|cx| {
                 let polled = receiving.as_mut().poll(cx);
-                if polled.is_pending() && !batch.is_empty() {
-                    put(&mut batch);
-                    bytes = 0;
+                if polled.is_pending() {
+                    if !batch.is_empty() {
+                        pipe.put(&mut batch);
+                        bytes = 0;
+                    } else if pipe.trim.swap(false, Ordering::Relaxed) {
+                        batch = Vec::new();
+                    }
                 }
                 polled
             })
@@ -95,18 +123,19 @@ async fn read(
                 Ok(Some(payload)) => {
                     bytes += item_cost(payload.len());
                     batch.push(payload);
+                    pipe.complete.store(progress.get(), Ordering::Relaxed);
                 }
                 Ok(None) => {
-                    put(&mut batch);
+                    pipe.put(&mut batch);
                     return Ok(());
                 }
                 Err(error) => {
-                    put(&mut batch);
+                    pipe.put(&mut batch);
                     return Err(error);
                 }
             }
         }
-        put(&mut batch);
+        pipe.put(&mut batch);
         pause().await;
     }
 }
@@ -134,6 +163,8 @@ pub(crate) struct Writer {
 struct Outgoing {
     batch: VecDeque<Transmit>,
     state: WriterState,
+    /// Give memory back when there is nothing to write.
+    trim: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -177,6 +208,12 @@ impl Writer {
         true
     }
 
+    /// Gives memory back that was needed for a large batch.
+    pub(crate) fn trim(&mut self) {
+        self.batch = VecDeque::new();
+        self.pipe.lock().unwrap_or_else(PoisonError::into_inner).trim = true;
+    }
+
     /// Grows whenever the link takes something.
     pub(crate) fn progress(&self) -> u64 {
         self.payloads.load(Ordering::Relaxed) + self.bytes.get()
@@ -208,7 +245,12 @@ async fn write(
             let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut pipe.batch, &mut batch);
             match pipe.state {
-                WriterState::Idle => Poll::Pending,
+                WriterState::Idle => {
+                    if std::mem::take(&mut pipe.trim) {
+                        (batch, pipe.batch) = (VecDeque::new(), VecDeque::new());
+                    }
+                    Poll::Pending
+                }
                 state => Poll::Ready(state),
             }
         })

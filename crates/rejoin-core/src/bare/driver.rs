@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use crate::bare::{LinkLost, SendEnd, Shared};
 use crate::link::{Link, LinkTx};
-use crate::protocol::{Head, SendLog, Transmit, item_cost};
+use crate::protocol::{Batch, Head, SendLog, Transmit, item_cost};
 use crate::pump::{Reader, Writer};
 
 /// How many turns the driver takes before it lets other tasks run.
@@ -36,6 +36,7 @@ pub(super) struct Driver {
     inbox_cost: u64,
     /// Runs while the link is only waited for to end.
     linger: Option<Pin<Box<Sleep>>>,
+    batches: Vec<Batch>,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
 }
@@ -61,6 +62,7 @@ impl Driver {
             abandoned: false,
             inbox_cost: 0,
             linger: None,
+            batches: Vec::new(),
             payloads: Vec::new(),
             items: VecDeque::new(),
         }
@@ -81,10 +83,7 @@ impl Driver {
     }
 
     fn take_requests(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(requests) = self.shared.outbox.take(cx.waker()) else { return false };
-        for batch in requests.batches {
-            self.log.append(batch);
-        }
+        let Some(requests) = self.shared.outbox.take(cx.waker(), false) else { return false };
         self.inbox_cost -= requests.consumed;
         self.close_wanted |= requests.close.is_some();
         self.abandoned |= requests.abandoned;
@@ -142,9 +141,13 @@ impl Driver {
                 }
                 if self.log.acked() < self.log.written() {
                     self.log.acknowledge(self.log.written());
-                    self.shared.outbox.release(self.log.cost_acked(), self.log.take_spare());
+                    self.shared.outbox.release(self.log.cost_acked(), self.log.spares());
                 }
                 let log = &mut self.log;
+                if log.written() == log.appended() {
+                    self.shared.outbox.take_items(&mut self.batches);
+                    self.batches.drain(..).for_each(|batch| log.append(batch));
+                }
                 let next = || {
                     let (_, body) = log.write_next()?;
                     Some(Transmit { head: Head::default(), body })

@@ -8,8 +8,12 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use crate::handover::Outbox;
+use crate::handover::{Outbox, Pool};
 use crate::protocol::{Position, item_cost};
+
+/// How many items lie together at most, unless they came together. Many items thus lie in many
+/// pieces of the same size, which are used again, instead of a large one that has to grow.
+const CHUNK_ITEMS: usize = 512;
 
 /// The way from the driver to the receiving handle.
 #[derive(Debug)]
@@ -21,7 +25,9 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, Default)]
 struct InboxState {
-    items: VecDeque<Bytes>,
+    /// What was put down, in order; no chunk is empty.
+    chunks: VecDeque<VecDeque<Bytes>>,
+    spares: Pool<VecDeque<Bytes>>,
     ended: bool,
     complete: bool,
     reader: Option<Waker>,
@@ -43,11 +49,16 @@ impl Inbox {
 
     /// Puts received items down, and leaves `items` empty.
     pub(crate) fn put(&self, items: &mut VecDeque<Bytes>) {
+        if items.is_empty() {
+            return;
+        }
         let mut state = self.lock();
-        if state.items.is_empty() {
-            std::mem::swap(&mut state.items, items);
-        } else {
-            state.items.append(items);
+        match state.chunks.back_mut() {
+            Some(last) if last.len() + items.len() <= CHUNK_ITEMS => last.append(items),
+            _ => {
+                let spare = state.spares.take();
+                state.chunks.push_back(std::mem::replace(items, spare));
+            }
         }
         Self::wake_reader(state);
     }
@@ -65,11 +76,27 @@ impl Inbox {
         self.lock().complete
     }
 
-    /// Takes all items into `items`, which must be empty; `false` when nothing will ever come.
+    /// Gives memory back that was not needed since the last time; gives whether there is more to
+    /// give back if it is not needed until the next time, either.
+    pub(crate) fn trim(&self) -> bool {
+        let mut state = self.lock();
+        let (unneeded, more) = state.spares.trim();
+        if state.chunks.is_empty() {
+            state.chunks = VecDeque::new();
+        }
+        drop(state);
+        drop(unneeded);
+        more
+    }
+
+    /// Takes items into `items`, which must be empty; `false` when nothing will ever come.
     fn poll_take(&self, cx: &mut Context<'_>, items: &mut VecDeque<Bytes>) -> Poll<bool> {
         let mut state = self.lock();
-        if !state.items.is_empty() {
-            std::mem::swap(&mut state.items, items);
+        if items.capacity() > 0 {
+            state.spares.put(std::mem::take(items));
+        }
+        if let Some(chunk) = state.chunks.pop_front() {
+            *items = chunk;
             return Poll::Ready(true);
         }
         if state.ended {

@@ -8,9 +8,11 @@
 mod inbox;
 mod offer;
 mod outbox;
+mod pool;
 mod room;
 
 pub(crate) use inbox::{Inbox, Received, Taker};
 pub(crate) use offer::Offer;
 pub(crate) use outbox::{Migration, Outbox, Refusal};
+pub(crate) use pool::Pool;
 pub(crate) use room::Claim;

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use crate::codec::EncodeError;
-use crate::handover::Offer;
+use crate::handover::{Offer, Pool};
 use crate::protocol::{Batch, CloseReason, ITEM_COST, Position, item_cost};
 
 /// A batch is handed over as it is when it has grown to this size, and another one begun.
@@ -34,11 +34,9 @@ pub(crate) enum Refusal {
 /// What the handles want of the driver, taken as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    /// Items to send, in order.
-    pub(crate) batches: Vec<Batch>,
     /// The cost of received items that the application has taken since the last time.
     pub(crate) consumed: u64,
-    /// Close, after the items above.
+    /// Close, after all items.
     pub(crate) close: Option<CloseReason>,
     /// Do not wait for the next attempt.
     pub(crate) reconnect: bool,
@@ -71,7 +69,7 @@ pub(crate) struct Outbox {
 pub(super) struct OutboxState {
     pub(super) filling: Batch,
     pub(super) full: Vec<Batch>,
-    spare: Option<Batch>,
+    spares: Pool<Batch>,
     pub(super) next: u64,
     /// Costs of all items accepted and released, from the first of the session.
     pub(super) cost_accepted: u64,
@@ -95,6 +93,8 @@ pub(super) struct OutboxState {
     migrations: Vec<Migration>,
     going_away: Option<Duration>,
     pub(super) news: bool,
+    /// Whether an item is news; otherwise the driver comes for it when it is done with others.
+    wake_on_items: bool,
     /// Present while the driver sleeps.
     driver: Option<Waker>,
 }
@@ -111,7 +111,7 @@ impl Outbox {
             state: Mutex::new(OutboxState {
                 filling: Batch::default(),
                 full: Vec::new(),
-                spare: None,
+                spares: Pool::default(),
                 next: 0,
                 cost_accepted: 0,
                 cost_released: 0,
@@ -132,6 +132,7 @@ impl Outbox {
                 migrations: Vec::new(),
                 going_away: None,
                 news: false,
+                wake_on_items: true,
                 driver: None,
             }),
         }
@@ -174,9 +175,11 @@ impl Outbox {
         Self::tell_driver(state);
     }
 
-    /// The driver takes what there is. When there is nothing, `waker` is woken once there is.
-    pub(crate) fn take(&self, waker: &Waker) -> Option<Requests> {
+    /// The driver takes all but the items. When there is nothing, `waker` is woken once there is;
+    /// whether items count as something, `wake_on_items` says.
+    pub(crate) fn take(&self, waker: &Waker, wake_on_items: bool) -> Option<Requests> {
         let mut state = self.lock();
+        state.wake_on_items = wake_on_items;
         if !state.news {
             match &mut state.driver {
                 Some(present) => present.clone_from(waker),
@@ -185,18 +188,12 @@ impl Outbox {
             return None;
         }
         state.news = false;
-        let mut batches = std::mem::take(&mut state.full);
-        if !state.filling.is_empty() {
-            let spare = state.spare.take().unwrap_or_default();
-            batches.push(std::mem::replace(&mut state.filling, spare));
-        }
         Some(Requests {
-            batches,
             consumed: std::mem::take(&mut state.consumed),
             close: state.close.take(),
             reconnect: std::mem::take(&mut state.reconnect),
             abandoned: state.handles == 0,
-            ack_wanted: state.ack_waiters > 0 || !state.waiting.is_empty(),
+            ack_wanted: state.ack_waiters > 0 || !state.has_room(),
             acknowledged: state.acknowledged.take(),
             offers: std::mem::take(&mut state.offers),
             withdrawn: std::mem::take(&mut state.withdrawn),
@@ -205,16 +202,39 @@ impl Outbox {
         })
     }
 
+    /// The driver takes the items, in order, into `batches`, which must be empty. When there are none,
+    /// it is woken once there are.
+    pub(crate) fn take_items(&self, batches: &mut Vec<Batch>) {
+        let mut state = self.lock();
+        std::mem::swap(&mut state.full, batches);
+        if !state.filling.is_empty() {
+            let next = state.spares.take();
+            batches.push(std::mem::replace(&mut state.filling, next));
+        }
+        state.wake_on_items = batches.is_empty();
+    }
+
     /// The driver no longer holds items up to this cost, counted from the first of the session,
-    /// and has a buffer to give back.
-    pub(crate) fn release(&self, cost_total: u64, spare: Option<Batch>) {
+    /// and has buffers to give back.
+    pub(crate) fn release(&self, cost_total: u64, spares: &mut Vec<Batch>) {
+        spares.retain(|spare| spare.capacity() <= SPARE_BYTES_MAX);
         let mut state = self.lock();
         state.cost_released = cost_total;
-        let spare = spare.filter(|it| it.capacity() <= SPARE_BYTES_MAX);
-        let replaced =
-            if spare.is_some() { std::mem::replace(&mut state.spare, spare) } else { None };
+        spares.drain(..).for_each(|spare| state.spares.put(spare));
         Self::unlock(state);
-        drop(replaced);
+    }
+
+    /// Gives memory back that was not needed since the last time; gives whether there is more to
+    /// give back if it is not needed until the next time, either.
+    pub(crate) fn trim(&self) -> bool {
+        let mut state = self.lock();
+        let (mut unneeded, more) = state.spares.trim();
+        if !more && state.filling.is_empty() {
+            unneeded.push(std::mem::take(&mut state.filling));
+        }
+        drop(state);
+        drop(unneeded);
+        more
     }
 
     /// From now on, accepts items while less than `bytes_max`, by cost, is not released. A bound that
@@ -302,6 +322,12 @@ impl Outbox {
         self.lock().next
     }
 
+    /// How many items were accepted, and the cost of those that are not released.
+    pub(crate) fn depth(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.next, state.cost_accepted - state.cost_released)
+    }
+
     pub(super) fn tell_driver(mut state: MutexGuard<'_, OutboxState>) {
         state.news = true;
         Self::unlock(state);
@@ -366,13 +392,13 @@ impl OutboxState {
         }
         self.filling.commit();
         if self.filling.committed() >= BATCH_BYTES {
-            let next = self.spare.take().unwrap_or_default();
+            let next = self.spares.take();
             self.full.push(std::mem::replace(&mut self.filling, next));
         }
         let position = Position::new(self.next);
         self.next += 1;
         self.cost_accepted += cost;
-        self.news = true;
+        self.news |= self.wake_on_items || !self.has_room();
         Ok(position)
     }
 

@@ -74,7 +74,7 @@ fn waiters_get_room_in_the_order_in_which_they_came() {
     let outbox = filled(10);
     let mut waiters: Vec<_> = (0..3).map(|_| waiter(&outbox, ITEM)).collect();
     assert!(waiters.iter_mut().all(|waiter| waiter.poll().is_pending()));
-    outbox.release(3 * COST, None);
+    outbox.release(3 * COST, &mut Vec::new());
     assert!(matches!(outbox.try_append(bytes(0)), Err(Refusal::Full)), "others came before");
     assert!(!waiters[1].is_woken());
     assert!(waiters[1].poll().is_pending(), "it is the first one's turn");
@@ -94,7 +94,7 @@ fn a_wake_up_of_a_waiter_that_is_dropped_goes_to_the_next() {
     assert!(first.poll().is_pending());
     assert!(second.poll().is_pending());
     assert!(third.poll().is_pending());
-    outbox.release(COST, None);
+    outbox.release(COST, &mut Vec::new());
     assert!(first.is_woken() && !second.is_woken());
     drop(first);
     assert!(second.is_woken() && !third.is_woken());
@@ -110,7 +110,7 @@ fn a_waiter_that_is_refused_lets_the_next_one_pass() {
     let mut second = waiter(&outbox, ITEM);
     assert!(first.poll().is_pending());
     assert!(second.poll().is_pending());
-    outbox.release(COST, None);
+    outbox.release(COST, &mut Vec::new());
     assert!(matches!(first.poll(), Poll::Ready(Err(Refusal::TooLarge { .. }))));
     assert!(second.is_woken());
     assert!(matches!(second.poll(), Poll::Ready(Ok(position)) if position.get() == 10));
@@ -123,7 +123,7 @@ fn a_waiter_moves_to_another_task() {
     assert!(moved.poll().is_pending());
     let old = std::mem::take(&mut moved.count);
     assert!(moved.poll().is_pending());
-    outbox.release(COST, None);
+    outbox.release(COST, &mut Vec::new());
     assert!(moved.is_woken());
     assert_eq!(old.0.load(Ordering::SeqCst), 0);
 }
@@ -178,7 +178,7 @@ fn even_the_smallest_outbox_has_room_for_a_claimed_item() {
     );
     claim.append(bytes(500)).unwrap();
     assert!(matches!(outbox.try_append(bytes(0)), Err(Refusal::Full)));
-    outbox.release(532, None);
+    outbox.release(532, &mut Vec::new());
     outbox.try_append(bytes(0)).unwrap();
 }
 
@@ -189,9 +189,9 @@ fn an_item_larger_than_the_room_passes_when_there_is_any() {
     assert_eq!(held(&outbox), 9 * COST + 5032);
     let mut next = waiter(&outbox, 0);
     assert!(next.poll().is_pending());
-    outbox.release(9 * COST, None);
+    outbox.release(9 * COST, &mut Vec::new());
     assert!(!next.is_woken(), "the large one is over the bound alone");
-    outbox.release(9 * COST + 5032, None);
+    outbox.release(9 * COST + 5032, &mut Vec::new());
     assert!(next.is_woken());
 }
 
@@ -221,7 +221,7 @@ fn a_refusal_leaves_nothing_behind() {
     assert!(matches!(refused, Err(Refusal::TooLarge { bytes: 101, bytes_max: 100 })));
     outbox.limit_items(50);
     assert!(matches!(outbox.try_append(bytes(51)), Err(Refusal::TooLarge { .. })));
-    assert!(outbox.take(Waker::noop()).is_none(), "there is nothing to tell the driver");
+    assert!(take(&outbox).is_none(), "there is nothing to tell the driver");
     assert_eq!((held(&outbox), outbox.accepted()), (0, 0));
     assert_eq!(outbox.try_append(bytes(3)).unwrap().get(), 0);
     assert_eq!(drain(&outbox, &mut SendLog::default()), [vec![7; 3]]);
@@ -247,7 +247,7 @@ fn a_codec_that_panics_leaves_the_outbox_usable() {
     let mut second = waiter(&outbox, ITEM);
     assert!(first.poll().is_pending());
     assert!(second.poll().is_pending());
-    outbox.release(COST, None);
+    outbox.release(COST, &mut Vec::new());
     assert!(catch_unwind(AssertUnwindSafe(|| first.poll())).is_err());
     drop(first);
     assert!(second.is_woken(), "the place in the queue is given up");
@@ -271,9 +271,8 @@ fn after_the_end_nobody_waits_and_nothing_is_accepted() {
     assert!(matches!(appending.poll(), Poll::Ready(Err(Refusal::Ended))));
     assert!(matches!(claiming.poll(), Poll::Ready(Err(Refusal::Ended))));
     assert!(matches!(outbox.try_append(bytes(0)), Err(Refusal::Ended)));
-    let requests = outbox.take(Waker::noop()).unwrap();
-    assert_eq!(requests.batches.iter().map(Batch::len).sum::<usize>(), 10);
-    assert!(requests.close.is_some());
+    assert!(take(&outbox).is_some_and(|requests| requests.close.is_some()));
+    assert_eq!(drain(&outbox, &mut SendLog::default()).len(), 10);
 }
 
 #[test]
@@ -282,11 +281,11 @@ fn the_driver_is_woken_only_when_it_found_nothing() {
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let woken = || count.0.swap(0, Ordering::SeqCst);
-    assert!(outbox.take(&waker).is_some());
+    assert!(outbox.take(&waker, true).is_some());
     outbox.try_append(bytes(ITEM)).unwrap();
     assert_eq!(woken(), 0, "the driver had something to do and comes again by itself");
-    assert!(outbox.take(&waker).is_some());
-    assert!(outbox.take(&waker).is_none());
+    assert!(outbox.take(&waker, true).is_some());
+    assert!(outbox.take(&waker, true).is_none());
     outbox.try_append(bytes(ITEM)).unwrap();
     outbox.try_append(bytes(ITEM)).unwrap();
     assert_eq!(woken(), 1, "once until the driver has come");
@@ -301,7 +300,7 @@ fn the_driver_is_woken_only_when_it_found_nothing() {
         ("close", |outbox| outbox.close(CloseReason::default())),
     ];
     for (name, request) in requests {
-        while outbox.take(&waker).is_some() {}
+        while outbox.take(&waker, true).is_some() {}
         request(&outbox);
         assert_eq!(woken(), 1, "{name}");
     }
@@ -315,23 +314,32 @@ fn buffers_that_have_grown_for_a_large_item_are_not_kept() {
         let _ = outbox.try_append(bytes(len));
         let _ = drain(&outbox, &mut log);
         log.acknowledge(log.written());
-        outbox.release(log.cost_acked(), log.take_spare());
-        let state = outbox.lock();
-        (state.spare.as_ref().map_or(0, Batch::capacity), state.filling.capacity())
+        outbox.release(log.cost_acked(), log.spares());
+        let mut state = outbox.lock();
+        let spares: Vec<_> =
+            std::iter::from_fn(|| Some(state.spares.take()).filter(|it| it.capacity() > 0))
+                .collect();
+        let capacity = spares.iter().map(Batch::capacity).max().unwrap_or_default();
+        spares.into_iter().for_each(|spare| state.spares.put(spare));
+        (capacity, state.filling.capacity())
     };
     assert!(cycle(1 << 20).0 <= SPARE_BYTES_MAX);
     assert!(cycle(2 << 20).1 <= SPARE_BYTES_MAX, "refused");
     assert!(cycle(10_000).0 >= 10_000, "others are");
-    outbox.consume(1);
-    assert!(outbox.take(Waker::noop()).is_some_and(|requests| requests.batches.is_empty()));
-    assert!(outbox.lock().spare.is_some(), "nor are they lost where there are no items");
+    assert!(!outbox.trim() || !outbox.trim(), "one that nobody needs is given back");
+    assert_eq!(outbox.lock().filling.capacity(), 0, "and so is the one in use");
+}
+
+/// What a driver takes that has no link.
+fn take(outbox: &Outbox) -> Option<Requests> {
+    outbox.take(Waker::noop(), true)
 }
 
 /// Takes everything to the log and gives out what is new there.
 fn drain(outbox: &Outbox, log: &mut SendLog) -> Vec<Vec<u8>> {
-    if let Some(requests) = outbox.take(Waker::noop()) {
-        requests.batches.into_iter().for_each(|batch| log.append(batch));
-    }
+    let mut batches = Vec::new();
+    outbox.take_items(&mut batches);
+    batches.into_iter().for_each(|batch| log.append(batch));
     std::iter::from_fn(|| log.write_next()).map(|(_, item)| item.to_vec()).collect()
 }
 
@@ -402,17 +410,18 @@ fn give_up(outbox: &Outbox) {
 }
 
 fn drive(outbox: &Outbox, done: &AtomicBool, received: &mut [u32], cost_max: u64) {
-    let mut log = SendLog::default();
+    let (mut log, mut batches) = (SendLog::default(), Vec::new());
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {
-        let Some(requests) = outbox.take(&waker) else {
+        if outbox.take(&waker, true).is_none() {
             if done.load(Ordering::SeqCst) {
                 return;
             }
             std::thread::park();
             continue;
-        };
-        requests.batches.into_iter().for_each(|batch| log.append(batch));
+        }
+        outbox.take_items(&mut batches);
+        batches.drain(..).for_each(|batch| log.append(batch));
         assert!(log.cost() <= cost_max, "{} is over the bound", log.cost());
         while let Some((_, item)) = log.write_next() {
             let number = |at: usize| u32::from_le_bytes(item[at..at + 4].try_into().unwrap());
@@ -421,7 +430,7 @@ fn drive(outbox: &Outbox, done: &AtomicBool, received: &mut [u32], cost_max: u64
             *next += 1;
         }
         log.acknowledge(log.written());
-        outbox.release(log.cost_acked(), log.take_spare());
+        outbox.release(log.cost_acked(), log.spares());
     }
 }
 

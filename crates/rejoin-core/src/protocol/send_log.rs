@@ -135,8 +135,8 @@ pub struct SendLog {
     cost_written: u64,
     cost_appended: u64,
     cursor: Cursor,
-    /// Buffers of acknowledged segments, to be filled again.
-    spare: Option<Batch>,
+    /// Buffers of the segments that were acknowledged last, to be filled again.
+    spares: Vec<Batch>,
 }
 
 impl SendLog {
@@ -196,9 +196,15 @@ impl SendLog {
         assert!(self.acked <= count && count <= self.written, "ack {count} outside the log");
         self.cost_acked = self.cost_at(count);
         self.acked = count;
+        self.spares.clear();
         while self.segments.front().is_some_and(|segment| segment.end() <= count) {
             let segment = self.segments.pop_front().expect("looked at it just now");
-            self.keep_spare(segment);
+            if let Ok(mut bytes) = segment.bytes.try_into_mut() {
+                let mut ends = segment.ends;
+                bytes.clear();
+                ends.clear();
+                self.spares.push(Batch { bytes, ends });
+            }
             if self.cursor.segment == 0 {
                 self.cursor = Cursor::default();
             } else {
@@ -221,9 +227,10 @@ impl SendLog {
         self.check();
     }
 
-    /// A buffer of a segment that is no longer needed, if one is at hand.
-    pub fn take_spare(&mut self) -> Option<Batch> {
-        self.spare.take()
+    /// The buffers of the segments that the last acknowledgement was for, for whoever fills batches.
+    /// They stay until the next one.
+    pub fn spares(&mut self) -> &mut Vec<Batch> {
+        &mut self.spares
     }
 
     /// Empties the log and gives out what was not acknowledged, oldest first.
@@ -293,6 +300,12 @@ impl SendLog {
         self.cost_appended - self.cost_acked
     }
 
+    /// Whether the current link has taken everything.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.written == self.appended
+    }
+
     /// Whether everything was acknowledged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -311,17 +324,6 @@ impl SendLog {
             .get(segment)
             .map_or(0, |found| usize::try_from(count - found.first).expect("an index in memory"));
         Cursor { segment, index }
-    }
-
-    fn keep_spare(&mut self, segment: Segment) {
-        if self.spare.is_none()
-            && let Ok(mut bytes) = segment.bytes.try_into_mut()
-        {
-            let mut ends = segment.ends;
-            bytes.clear();
-            ends.clear();
-            self.spare = Some(Batch { bytes, ends });
-        }
     }
 
     fn check(&self) {

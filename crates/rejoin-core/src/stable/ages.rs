@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::protocol::SendLog;
-
 /// When the messages in a send log were accepted, to within a turn of the driver.
 ///
 /// Invariant: the marks cover, in order, exactly the messages that are not acknowledged, except that
@@ -18,16 +16,16 @@ pub(super) struct Ages {
 }
 
 impl Ages {
-    /// Takes note of where `log` stands at the end of a turn.
-    pub(super) fn note(&mut self, now: Instant, log: &SendLog) {
+    /// Takes note of how many messages were accepted and acknowledged by the end of a turn.
+    pub(super) fn note(&mut self, now: Instant, accepted: u64, acked: u64) {
         let marked = self.marks.back().map_or(self.acked, |&(end, _)| end);
-        if log.appended() > marked {
-            self.marks.push_back((log.appended(), now));
+        if accepted > marked {
+            self.marks.push_back((accepted, now));
         }
-        if log.acked() == self.acked {
+        if acked == self.acked {
             return;
         }
-        self.acked = log.acked();
+        self.acked = acked;
         // Up to the mark that covers the last message acknowledged.
         while let Some(&(end, accepted_at)) = self.marks.front() {
             self.ack_lag = Some(now.saturating_duration_since(accepted_at));
@@ -53,30 +51,16 @@ impl Ages {
 
 #[cfg(test)]
 mod tests {
-    use bytes::BufMut;
-
     use super::*;
-    use crate::protocol::Batch;
-
-    fn append(log: &mut SendLog, items: usize) {
-        let mut batch = Batch::default();
-        for _ in 0..items {
-            batch.buffer().put_u8(0);
-            batch.commit();
-        }
-        log.append(batch);
-        while log.write_next().is_some() {}
-    }
 
     #[test]
     fn the_oldest_and_the_latest_acknowledged() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let (mut log, mut ages) = (SendLog::default(), Ages::default());
-        let mut check = |seconds, appended, acked, oldest: Option<u64>, lag: Option<u64>| {
-            append(&mut log, appended);
-            log.acknowledge(acked);
-            ages.note(at(seconds), &log);
+        let (mut accepted, mut ages) = (0, Ages::default());
+        let mut check = |seconds, more, acked, oldest: Option<u64>, lag: Option<u64>| {
+            accepted += more;
+            ages.note(at(seconds), accepted, acked);
             assert_eq!(ages.oldest_at(), oldest.map(at), "after {seconds} s");
             assert_eq!(ages.ack_lag(), lag.map(Duration::from_secs), "after {seconds} s");
         };

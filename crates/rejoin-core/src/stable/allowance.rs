@@ -153,10 +153,6 @@ impl Room {
         self.window.bytes()
     }
 
-    pub(super) fn is_log_full(&self, session: &Session) -> bool {
-        session.log().cost() >= self.log.bytes()
-    }
-
     /// When to [adjust](Self::adjust), if not before.
     pub(super) fn review_at(&self) -> Option<Instant> {
         self.review_at

@@ -146,6 +146,14 @@ impl LiveLink {
         self.progress_at = now;
     }
 
+    /// Gives memory back that was needed for a burst of payloads.
+    pub(super) fn trim(&mut self) {
+        self.reader.trim();
+        if let Some(writer) = &mut self.writer {
+            writer.trim();
+        }
+    }
+
     /// Writes what is left and closes the link, without anybody waiting for it.
     pub(super) fn close_in_background(self) {
         if let Some(writer) = self.writer {

@@ -34,7 +34,7 @@ pub(super) struct Receipts {
     pub(super) ended: bool,
 }
 
-/// The figures of a conduit, but for those that change between two turns of its driver.
+/// The figures of a conduit that change with the turns of its driver only.
 #[derive(Debug, Default)]
 pub(super) struct Published {
     stats: Stats,
@@ -78,28 +78,32 @@ impl Shared {
         let inbox_bytes = received.saturating_sub(self.consumed.load(Ordering::Relaxed));
         let now = tokio::time::Instant::now().into_std();
         let oldest_unacknowledged = oldest_at.map(|at| now.saturating_duration_since(at));
-        Stats { inbox_bytes, oldest_unacknowledged, ..stats }
+        let (messages_accepted, send_log_bytes) = self.outbox.depth();
+        Stats {
+            messages_accepted,
+            send_log_bytes,
+            send_log_messages: messages_accepted - stats.messages_acknowledged,
+            oldest_unacknowledged,
+            inbox_bytes,
+            ..stats
+        }
     }
 
     /// Publishes the figures of `session`.
     pub(super) fn publish_stats(&self, session: &Session, ages: &Ages) {
         let (log, counters) = (session.log(), session.counters());
         let stats = Stats {
-            messages_accepted: log.appended(),
             messages_acknowledged: log.acked(),
             messages_received: session.received(),
             messages_replayed: counters.items_replayed,
             messages_duplicate: counters.items_duplicate,
             bytes_written: counters.bytes_written,
             bytes_received: counters.bytes_received,
-            send_log_bytes: log.cost(),
-            send_log_messages: log.appended() - log.acked(),
-            oldest_unacknowledged: None,
             ack_lag: ages.ack_lag(),
-            inbox_bytes: 0,
             resumes: counters.resumes,
             generation: session.generation().get(),
             round_trip: session.round_trip(),
+            ..Stats::default()
         };
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) =
             Published { stats, oldest_at: ages.oldest_at() };

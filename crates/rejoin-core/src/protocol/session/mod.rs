@@ -377,9 +377,9 @@ impl Session {
         self.log.take_unacknowledged()
     }
 
-    /// A buffer for the next batch, if one is at hand.
-    pub fn take_spare(&mut self) -> Option<Batch> {
-        self.log.take_spare()
+    /// Buffers for further batches, see [`SendLog::spares`].
+    pub fn spares(&mut self) -> &mut Vec<Batch> {
+        self.log.spares()
     }
 
     /// The send log.

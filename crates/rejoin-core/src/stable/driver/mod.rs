@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::meter::SessionMeter;
 use crate::protocol::{
-    CloseReason, Ending, Event, LossReason, Profile, Role, Session, TIMER_SLACK,
+    Batch, CloseReason, Ending, Event, LossReason, Profile, Role, Session, TIMER_SLACK,
 };
 use crate::random;
 use crate::source::LinkSource;
@@ -40,6 +40,9 @@ mod moving;
 
 /// How many turns the driver takes before it lets other tasks run.
 const TURNS_MAX: usize = 32;
+
+/// How often memory that is not needed any more is given back.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Is told once whether the conduit came about.
 pub(super) type Opened = Box<dyn FnOnce(Result<(), ConnectError>) + Send>;
@@ -80,8 +83,11 @@ pub(super) struct Driver<S: LinkSource> {
     migrations: Vec<Migration>,
     /// When to look for a better link than the one in use.
     better_at: Option<Instant>,
+    /// When to give back memory that was used and is no longer.
+    trim_at: Option<Instant>,
     meter: SessionMeter,
     timer: Pin<Box<Sleep>>,
+    batches: Vec<Batch>,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
 }
@@ -121,7 +127,9 @@ impl<S: LinkSource> Driver<S> {
             ages: Ages::default(),
             migrations: Vec::new(),
             better_at: None,
+            trim_at: None,
             meter: SessionMeter::new(role),
+            batches: Vec::new(),
             payloads: Vec::new(),
             items: VecDeque::new(),
         };
@@ -152,10 +160,12 @@ impl<S: LinkSource> Driver<S> {
 
     /// What the handles want.
     fn take_requests(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(requests) = self.shared.outbox.take(cx.waker()) else { return false };
-        for batch in requests.batches {
-            self.session.append(batch);
-        }
+        // Without a link, items stay where they are, and their age begins to count. With one, they
+        // are taken when everything before them is written.
+        let wake_on_items = self.link.is_none();
+        let Some(requests) = self.shared.outbox.take(cx.waker(), wake_on_items) else {
+            return false;
+        };
         if requests.consumed > 0 {
             self.session.consume(requests.consumed);
             self.room.consume(requests.consumed);
@@ -163,8 +173,7 @@ impl<S: LinkSource> Driver<S> {
         if requests.reconnect {
             self.dialer.hurry();
         }
-        let log_full = self.room.is_log_full(&self.session);
-        self.session.set_ack_wanted(requests.ack_wanted || log_full);
+        self.session.set_ack_wanted(requests.ack_wanted);
         if let Some(count) = requests.acknowledged {
             self.session.acknowledge(now, count);
         }
@@ -181,16 +190,23 @@ impl<S: LinkSource> Driver<S> {
         if let Some(reason) = requests.close {
             self.closing = true;
             self.offers.refuse_all();
+            self.take_items();
             self.session.close(now, reason);
         }
         if requests.abandoned && !self.abandoned {
             self.abandoned = true;
             self.shared.outbox.close(CloseReason::default());
         }
-        if self.abandoned && self.opened.is_some() && self.session.log().is_empty() {
+        if self.abandoned && self.opened.is_some() && self.shared.outbox.depth().1 == 0 {
             self.session.abort(LossReason::Stopped);
         }
         true
+    }
+
+    /// Moves the items that were accepted to the session.
+    fn take_items(&mut self) {
+        self.shared.outbox.take_items(&mut self.batches);
+        self.batches.drain(..).for_each(|batch| self.session.append(batch));
     }
 
     /// Reads what the link has at hand.
@@ -254,8 +270,14 @@ impl<S: LinkSource> Driver<S> {
         // lead to that turn.
         let mut busy = link.poll_write(cx, now);
         if link.is_idle() {
+            // Only when all others are written, so that few that come one by one do not become as many
+            // batches. Nobody wakes the driver for them until then.
+            if self.session.log().is_written() {
+                self.take_items();
+            }
             self.offers.accept(now, &mut self.session, &self.shared.outbox);
         }
+        let Some(link) = &mut self.link else { return busy };
         let session = &mut self.session;
         if link.fill(now, || session.poll_transmit(now)) {
             busy = true;
@@ -272,6 +294,9 @@ impl<S: LinkSource> Driver<S> {
         self.session.handle_timeout(now);
         if self.better_at.is_some_and(|at| at <= now) {
             self.seek_better(now);
+        }
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim(now);
         }
         let Some(link) = &mut self.link else { return };
         let stalled_until = link.writing_since().map(|since| since + self.config.peer_dead_after);
@@ -335,6 +360,18 @@ impl<S: LinkSource> Driver<S> {
         busy
     }
 
+    /// Gives memory back that was not needed since the last time.
+    fn trim(&mut self, now: Instant) {
+        let more = [self.shared.outbox.trim(), self.shared.inbox.trim()];
+        self.trim_at = more.contains(&true).then(|| now + TRIM_INTERVAL);
+        self.batches = Vec::new();
+        self.payloads = Vec::new();
+        self.items.shrink_to(0);
+        if let Some(link) = &mut self.link {
+            link.trim();
+        }
+    }
+
     fn report_opened(&mut self, result: Result<(), ConnectError>) {
         if let Some(opened) = self.opened.take() {
             if result.is_ok() {
@@ -348,6 +385,7 @@ impl<S: LinkSource> Driver<S> {
     fn publish(&mut self, now: Instant) {
         if !self.items.is_empty() {
             self.shared.inbox.put(&mut self.items);
+            self.trim_at.get_or_insert(now + TRIM_INTERVAL);
         }
         let log = self.session.log();
         let (acknowledged, cost_acked) = (log.acked(), log.cost_acked());
@@ -357,22 +395,22 @@ impl<S: LinkSource> Driver<S> {
             news
         });
         if news {
-            self.shared.outbox.release(cost_acked, self.session.take_spare());
+            let spares = self.session.spares();
+            if !spares.is_empty() {
+                self.trim_at.get_or_insert(now + TRIM_INTERVAL);
+            }
+            self.shared.outbox.release(cost_acked, spares);
         }
         self.room.adjust(now, &mut self.session, &self.shared);
-        self.ages.note(now, self.session.log());
+        self.ages.note(now, self.shared.outbox.accepted(), acknowledged);
         self.shared.publish_stats(&self.session, &self.ages);
         self.meter.turn(|| self.shared.stats());
     }
 
     fn finish(&mut self, now: Instant, ending: Ending) {
         self.shared.outbox.end();
-        // Items accepted since the last turn go with the others.
-        if let Some(requests) = self.shared.outbox.take(std::task::Waker::noop()) {
-            for batch in requests.batches {
-                self.session.append(batch);
-            }
-        }
+        // Items that were not taken yet go with the others.
+        self.take_items();
         self.publish(now);
         let lost = match ending {
             Ending::Closed => None,
@@ -398,7 +436,8 @@ impl<S: LinkSource> Driver<S> {
     fn next_timeout(&self) -> Option<Instant> {
         let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
         let stalled = stalled.map(|since| since + self.config.peer_dead_after);
-        let others = [stalled, self.offers.next_at(), self.room.review_at(), self.better_at];
+        let others =
+            [stalled, self.offers.next_at(), self.room.review_at(), self.better_at, self.trim_at];
         others.into_iter().chain([self.session.poll_timeout()]).flatten().min()
     }
 
@@ -437,6 +476,8 @@ impl<S: LinkSource> Drop for Driver<S> {
     fn drop(&mut self) {
         self.registrar.remove(false);
         self.meter.ended(true);
+        self.shared.outbox.end();
+        self.take_items();
         self.shared.end(Some(LossReason::Stopped), self.session.take_unacknowledged());
         self.shared.status.send_if_modified(|status| {
             let stopped = !status.is_final();
