@@ -5,6 +5,8 @@
 
 use std::alloc::System;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rejoin_tcp::{ListenerConfig, StableConduit, StableListener, TcpLinkListener, TcpSource};
@@ -152,4 +154,106 @@ async fn peers_that_vanish_leave_nothing() {
     assert!(opened > 0, "sessions did come about");
     assert!(peak < 200 << 20, "{} KiB at most", peak >> 10);
     assert!(last < first + (256 << 10), "{} KiB first, {} KiB last", first >> 10, last >> 10);
+}
+
+#[tokio::test]
+async fn peers_that_send_large_messages_share_one_budget() {
+    const PEERS: u32 = 20;
+    const BUDGET: usize = 16 << 20;
+    let _alone = ALONE.lock().await;
+    let mut config = ListenerConfig::default();
+    config.buffered_bytes_max = BUDGET;
+    let (address, mut listener) = listen(config).await;
+    let client = StableConduit::<String>::connect(TcpSource::new(address));
+    let (client, server) = soon(async { tokio::join!(client, listener.accept()) }).await;
+    let ((tx, _rx), (_peer_tx, mut peer_rx)) = (client.unwrap().split(), server.unwrap().split());
+
+    let before = memory();
+    let written = Arc::new(AtomicUsize::new(0));
+    let mut peers = tokio::task::JoinSet::new();
+    let mut conduits = Vec::new();
+    for number in 0..PEERS {
+        let (mut peer, _) = soon(Scripted::greet(address, &fresh(number))).await.unwrap();
+        peer.send(&settings(1 << 20)).await.unwrap();
+        conduits.push(soon(listener.accept()).await.unwrap());
+        let written = Arc::clone(&written);
+        peers.spawn(async move {
+            // All but the end of a message of the largest size.
+            peer.send_raw(&(16_u32 << 20).to_le_bytes()).await.unwrap();
+            for _ in 0..255 {
+                peer.send_raw(&[0; 64 << 10]).await.unwrap();
+                written.fetch_add(64 << 10, Ordering::Relaxed);
+            }
+            peer
+        });
+    }
+    // Others go on meanwhile, until the peers get on no more.
+    let (mut peak, mut quiet, mut last) = (0, 0, 0);
+    while quiet < 200 {
+        tx.send(&"x".repeat(100)).await.unwrap();
+        assert_eq!(soon(peer_rx.recv()).await.unwrap().unwrap().len(), 100);
+        peak = peak.max(memory() - before);
+        let now = written.load(Ordering::Relaxed);
+        quiet = if now == last { quiet + 1 } else { 0 };
+        last = now;
+    }
+    let bound = BUDGET + PEERS as usize * (512 << 10);
+    assert!(last > BUDGET, "{} KiB were written", last >> 10);
+    assert!(peak < bound, "{} KiB of {} KiB", peak >> 10, bound >> 10);
+    assert_eq!(tx.stats().resumes, 0);
+}
+
+#[tokio::test]
+async fn messages_that_come_one_by_one_cost_about_what_they_count() {
+    const MESSAGES: usize = 20_000;
+    let _alone = ALONE.lock().await;
+    let mut config = ListenerConfig::default();
+    config.conduit.inbox_bytes_max = 1 << 10;
+    let (address, mut listener) = listen(config).await;
+    let client = StableConduit::<String>::connect(TcpSource::new(address));
+    let (client, server) = soon(async { tokio::join!(client, listener.accept()) }).await;
+    // The peer does not read, and the driver has all the time to see each message.
+    let ((tx, _rx), _server) = (client.unwrap().split(), server.unwrap());
+    let before = memory();
+    for _ in 0..MESSAGES {
+        tx.send(&"x".repeat(9)).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let counted = usize::try_from(tx.stats().send_log_bytes).unwrap();
+    let held = memory() - before;
+    assert!(counted > (MESSAGES - 100) * (10 + 32));
+    assert!(held < counted + (64 << 10), "{} KiB for {} KiB", held >> 10, counted >> 10);
+}
+
+#[tokio::test]
+async fn a_conduit_that_has_gone_quiet_gives_its_memory_back() {
+    let _alone = ALONE.lock().await;
+    let mut config = ListenerConfig::default();
+    config.conduit.ping_interval = Duration::from_millis(300);
+    let conduit = config.conduit.clone();
+    let (address, mut listener) = listen(config).await;
+    let before = memory();
+    let client = StableConduit::<String>::connect_with(TcpSource::new(address), conduit);
+    let (client, server) = soon(async { tokio::join!(client, listener.accept()) }).await;
+    let ((tx, _rx), (_peer_tx, mut peer_rx)) = (client.unwrap().split(), server.unwrap().split());
+    let mut peak = 0;
+    let sending = async {
+        for _ in 0..100_000 {
+            tx.send(&"x".repeat(63)).await.unwrap();
+        }
+    };
+    let receiving = async {
+        for number in 0..100_000 {
+            // Late, so that much has to wait.
+            if number == 0 {
+                until(|| tx.stats().send_log_bytes >= 2 << 20).await;
+            }
+            soon(peer_rx.recv()).await.unwrap().unwrap();
+            peak = peak.max(memory() - before);
+        }
+    };
+    tokio::join!(sending, receiving);
+    assert!(peak > 2 << 20, "{} KiB at most", peak >> 10);
+    // Both ends, the links between them, and their tasks.
+    until(|| memory() - before < 160 << 10).await;
 }

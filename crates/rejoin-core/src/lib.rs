@@ -89,6 +89,7 @@
 
 mod acceptor;
 mod bare;
+mod blocks;
 mod codec;
 mod conduit;
 mod dyn_source;
@@ -110,6 +111,7 @@ pub use acceptor::{AcceptorConfig, AcceptorSource, AcceptorStats, AcceptorStatsH
 pub use bare::{
     BareConduit, BareConfig, BarePermit, BareRecvError, BareRx, BareSendError, BareTx, LinkLost,
 };
+pub use blocks::BlockPool;
 pub use codec::{
     Codec, DecodeError, EncodeError, FacetPostcard, FacetPostcardBorrowed, Raw, RawBytes,
 };

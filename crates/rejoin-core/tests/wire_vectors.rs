@@ -245,7 +245,7 @@ fn append(session: &mut Session, msgs: &[Msg]) {
         <FacetPostcard as Codec<Msg>>::encode(msg, batch.buffer()).expect("it has an encoding");
         batch.commit();
     }
-    session.append(batch);
+    session.append(&mut batch);
 }
 
 fn sent(session: &mut Session, now: Instant) -> Vec<Vec<u8>> {

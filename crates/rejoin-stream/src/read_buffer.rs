@@ -7,8 +7,10 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use rejoin_core::BlockPool;
 
 /// The size of a block on a link that says little, and the most that is kept while nothing is
 /// buffered.
@@ -25,6 +27,10 @@ const WORTHWHILE_BYTES: usize = 1 << 10;
 /// the wrong size, and each copied again.
 const LOOKAHEAD_BYTES: usize = WORTHWHILE_BYTES;
 
+/// How much of a large message is read before whoever waits for it gets to see how much there is:
+/// it may want no more for now.
+const RUN_BYTES: usize = 128 << 10;
+
 /// Received bytes in order, and room for more.
 #[derive(Debug)]
 pub(crate) struct ReadBuffer {
@@ -38,19 +44,25 @@ pub(crate) struct ReadBuffer {
     /// `block` is an allocation of its own for one message that no ordinary block can hold. It
     /// grows with what arrives.
     large: bool,
+    /// How much was read of a large message without a pause.
+    run_bytes: usize,
     quiet_reads: u8,
+    used: BlockPool,
 }
 
 impl ReadBuffer {
     /// A buffer that reads up to `block_bytes_max` at once. Allocates nothing yet.
     pub(crate) fn new(block_bytes_max: usize) -> Self {
+        let block_bytes_max = block_bytes_max.max(QUIET_BLOCK_BYTES);
         Self {
             block: BytesMut::new(),
             block_bytes: 0,
             next_block_bytes: QUIET_BLOCK_BYTES,
-            block_bytes_max: block_bytes_max.max(QUIET_BLOCK_BYTES),
+            block_bytes_max,
             large: false,
+            run_bytes: 0,
             quiet_reads: 0,
+            used: BlockPool::new(block_bytes_max),
         }
     }
 
@@ -70,6 +82,7 @@ impl ReadBuffer {
         if self.large {
             // The next message must not keep this one's memory alive.
             self.large = false;
+            self.run_bytes = 0;
             self.move_to(if self.block.is_empty() { 0 } else { QUIET_BLOCK_BYTES });
         }
         payload
@@ -82,13 +95,24 @@ impl ReadBuffer {
         R: AsyncRead + Unpin,
     {
         poll_fn(|cx| {
+            if self.run_bytes >= RUN_BYTES {
+                self.run_bytes = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.make_room(message);
-            let room = self.block.capacity() - self.block.len();
-            let poll = pin!(io.read_buf(&mut self.block)).poll(cx);
+            let room = (self.block.capacity() - self.block.len()).min(RUN_BYTES);
+            let poll = pin!(io.read_buf(&mut (&mut self.block).limit(room))).poll(cx);
             match &poll {
-                Poll::Ready(Ok(count)) => self.adapt(*count, room),
+                Poll::Ready(Ok(count)) => {
+                    self.adapt(*count, room);
+                    self.run_bytes += if self.large { *count } else { 0 };
+                }
                 Poll::Ready(Err(_)) => {}
-                Poll::Pending => self.give_back(),
+                Poll::Pending => {
+                    self.run_bytes = 0;
+                    self.give_back();
+                }
             }
             poll
         })
@@ -121,9 +145,17 @@ impl ReadBuffer {
 
     /// Goes on with a block of `bytes`: the present one, if nobody else has a part of it.
     fn renew(&mut self, bytes: usize) {
-        if self.block_bytes < bytes || !self.block.try_reclaim(bytes - self.block.len()) {
-            self.move_to(bytes);
+        if self.block_bytes >= bytes && self.block.try_reclaim(bytes - self.block.len()) {
+            return;
         }
+        if bytes < self.block_bytes_max {
+            return self.move_to(bytes);
+        }
+        let mut next = self.used.take();
+        next.extend_from_slice(&self.block);
+        let previous = std::mem::replace(&mut self.block, next);
+        self.retire(previous);
+        self.block_bytes = bytes;
     }
 
     /// Goes on with a fresh block.
@@ -167,8 +199,17 @@ impl ReadBuffer {
     /// Keeps only a small block while there is nothing to read: most links wait most of the time.
     fn give_back(&mut self) {
         if self.block.is_empty() && self.block_bytes > QUIET_BLOCK_BYTES {
-            self.block = BytesMut::new();
+            let block = std::mem::take(&mut self.block);
+            self.retire(block);
             self.block_bytes = 0;
+        }
+        self.used.trim_at_times();
+    }
+
+    /// Is done with a block that was the present one. One of the usual size may be used again.
+    fn retire(&mut self, block: BytesMut) {
+        if self.block_bytes == self.block_bytes_max {
+            self.used.put(block);
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use crate::bare::{LinkLost, SendEnd, Shared};
 use crate::link::{Link, LinkTx};
-use crate::protocol::{Batch, Head, SendLog, Transmit, item_cost};
+use crate::protocol::{Head, SendLog, Transmit, item_cost};
 use crate::pump::{Reader, Writer};
 
 /// How many turns the driver takes before it lets other tasks run.
@@ -36,7 +36,6 @@ pub(super) struct Driver {
     inbox_cost: u64,
     /// Runs while the link is only waited for to end.
     linger: Option<Pin<Box<Sleep>>>,
-    batches: Vec<Batch>,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
 }
@@ -62,7 +61,6 @@ impl Driver {
             abandoned: false,
             inbox_cost: 0,
             linger: None,
-            batches: Vec::new(),
             payloads: Vec::new(),
             items: VecDeque::new(),
         }
@@ -141,12 +139,11 @@ impl Driver {
                 }
                 if self.log.acked() < self.log.written() {
                     self.log.acknowledge(self.log.written());
-                    self.shared.outbox.release(self.log.cost_acked(), self.log.spares());
+                    self.shared.outbox.release(self.log.cost_acked());
                 }
                 let log = &mut self.log;
                 if log.written() == log.appended() {
-                    self.shared.outbox.take_items(&mut self.batches);
-                    self.batches.drain(..).for_each(|batch| log.append(batch));
+                    self.shared.outbox.take_items(|batch| log.append(batch));
                 }
                 let next = || {
                     let (_, body) = log.write_next()?;

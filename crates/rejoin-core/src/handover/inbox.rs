@@ -13,7 +13,7 @@ use crate::protocol::{Position, item_cost};
 
 /// How many items lie together at most, unless they came together. Many items thus lie in many
 /// pieces of the same size, which are used again, instead of a large one that has to grow.
-const CHUNK_ITEMS: usize = 512;
+const CHUNK_ITEMS: usize = 1024;
 
 /// The way from the driver to the receiving handle.
 #[derive(Debug)]
@@ -92,9 +92,6 @@ impl Inbox {
     /// Takes items into `items`, which must be empty; `false` when nothing will ever come.
     fn poll_take(&self, cx: &mut Context<'_>, items: &mut VecDeque<Bytes>) -> Poll<bool> {
         let mut state = self.lock();
-        if items.capacity() > 0 {
-            state.spares.put(std::mem::take(items));
-        }
         if let Some(chunk) = state.chunks.pop_front() {
             *items = chunk;
             return Poll::Ready(true);
@@ -107,6 +104,11 @@ impl Inbox {
             absent => *absent = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+
+    /// Keeps an empty chunk to be filled again.
+    fn put_spare(&self, chunk: VecDeque<Bytes>) {
+        self.lock().spares.put(chunk);
     }
 
     fn wake_reader(mut state: MutexGuard<'_, InboxState>) {
@@ -150,6 +152,9 @@ impl Taker {
             return None;
         }
         let bytes = self.items.pop_front()?;
+        if self.items.is_empty() {
+            inbox.put_spare(std::mem::take(&mut self.items));
+        }
         let position = self.next;
         self.next = position.next();
         self.consumed += item_cost(bytes.len());

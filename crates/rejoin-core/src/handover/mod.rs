@@ -5,6 +5,7 @@
 //! down, and the receiving handle takes all of it. Both directions are bounded in bytes. Neither
 //! lock is ever held across an await point or an I/O call.
 
+mod filling;
 mod inbox;
 mod offer;
 mod outbox;

@@ -80,7 +80,7 @@ impl Outbox {
     /// were accepted before it wait to be taken.
     pub(crate) fn accept(&self, offer: Offer) -> Result<Batch, Offer> {
         let mut state = self.lock();
-        if state.ended || !state.filling.is_empty() || !state.full.is_empty() {
+        if state.ended || !state.filling.is_empty() {
             return Err(offer);
         }
         let position = Position::new(state.next);

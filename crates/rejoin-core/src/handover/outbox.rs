@@ -10,14 +10,10 @@ use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use crate::codec::EncodeError;
-use crate::handover::{Offer, Pool};
+use crate::handover::Offer;
+use crate::handover::filling::Filling;
 use crate::protocol::{Batch, CloseReason, ITEM_COST, Position, item_cost};
 
-/// A batch is handed over as it is when it has grown to this size, and another one begun.
-const BATCH_BYTES: usize = 64 * 1024;
-/// A buffer that has grown past this, for the sake of a large item, is not used again: an idle
-/// conduit would hold on to it for ever.
-const SPARE_BYTES_MAX: usize = 4 * BATCH_BYTES;
 /// The room that a permit holds: enough for most items, and little enough for several permits.
 const PERMIT_BYTES: u64 = 8 * 1024;
 
@@ -67,9 +63,7 @@ pub(crate) struct Outbox {
 
 #[derive(Debug)]
 pub(super) struct OutboxState {
-    pub(super) filling: Batch,
-    pub(super) full: Vec<Batch>,
-    spares: Pool<Batch>,
+    pub(super) filling: Filling,
     pub(super) next: u64,
     /// Costs of all items accepted and released, from the first of the session.
     pub(super) cost_accepted: u64,
@@ -109,9 +103,7 @@ impl Outbox {
     pub(crate) fn new(bytes_max: usize, item_bytes_max: usize) -> Self {
         Self {
             state: Mutex::new(OutboxState {
-                filling: Batch::default(),
-                full: Vec::new(),
-                spares: Pool::default(),
+                filling: Filling::new(),
                 next: 0,
                 cost_accepted: 0,
                 cost_released: 0,
@@ -202,39 +194,24 @@ impl Outbox {
         })
     }
 
-    /// The driver takes the items, in order, into `batches`, which must be empty. When there are none,
-    /// it is woken once there are.
-    pub(crate) fn take_items(&self, batches: &mut Vec<Batch>) {
+    /// The driver takes the items, in order. When there are none, it is woken once there are.
+    pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) {
         let mut state = self.lock();
-        std::mem::swap(&mut state.full, batches);
-        if !state.filling.is_empty() {
-            let next = state.spares.take();
-            batches.push(std::mem::replace(&mut state.filling, next));
-        }
-        state.wake_on_items = batches.is_empty();
+        let any = state.filling.take(take);
+        state.wake_on_items = !any;
     }
 
-    /// The driver no longer holds items up to this cost, counted from the first of the session,
-    /// and has buffers to give back.
-    pub(crate) fn release(&self, cost_total: u64, spares: &mut Vec<Batch>) {
-        spares.retain(|spare| spare.capacity() <= SPARE_BYTES_MAX);
+    /// The driver no longer holds items up to this cost, counted from the first of the session.
+    pub(crate) fn release(&self, cost_total: u64) {
         let mut state = self.lock();
         state.cost_released = cost_total;
-        spares.drain(..).for_each(|spare| state.spares.put(spare));
         Self::unlock(state);
     }
 
     /// Gives memory back that was not needed since the last time; gives whether there is more to
     /// give back if it is not needed until the next time, either.
     pub(crate) fn trim(&self) -> bool {
-        let mut state = self.lock();
-        let (mut unneeded, more) = state.spares.trim();
-        if !more && state.filling.is_empty() {
-            unneeded.push(std::mem::take(&mut state.filling));
-        }
-        drop(state);
-        drop(unneeded);
-        more
+        self.lock().filling.trim()
     }
 
     /// From now on, accepts items while less than `bytes_max`, by cost, is not released. A bound that
@@ -376,25 +353,18 @@ impl OutboxState {
         if self.ended {
             return Err(Refusal::Ended);
         }
-        self.filling.rollback();
-        let encoded = encode(self.filling.buffer()).map_err(Refusal::Encode);
-        let bytes = self.filling.uncommitted();
+        let batch = self.filling.batch();
+        let encoded = encode(batch.buffer()).map_err(Refusal::Encode);
+        let bytes = batch.uncommitted();
         let cost = item_cost(bytes);
         let checked = encoded
             .and_then(|()| self.check_size(bytes))
             .and_then(|()| if cost > cost_max { Err(Refusal::Full) } else { Ok(()) });
         if let Err(refusal) = checked {
             self.filling.rollback();
-            if self.filling.is_empty() && self.filling.capacity() > SPARE_BYTES_MAX {
-                self.filling = Batch::default();
-            }
             return Err(refusal);
         }
         self.filling.commit();
-        if self.filling.committed() >= BATCH_BYTES {
-            let next = self.spares.take();
-            self.full.push(std::mem::replace(&mut self.filling, next));
-        }
         let position = Position::new(self.next);
         self.next += 1;
         self.cost_accepted += cost;

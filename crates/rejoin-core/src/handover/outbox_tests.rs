@@ -74,7 +74,7 @@ fn waiters_get_room_in_the_order_in_which_they_came() {
     let outbox = filled(10);
     let mut waiters: Vec<_> = (0..3).map(|_| waiter(&outbox, ITEM)).collect();
     assert!(waiters.iter_mut().all(|waiter| waiter.poll().is_pending()));
-    outbox.release(3 * COST, &mut Vec::new());
+    outbox.release(3 * COST);
     assert!(matches!(outbox.try_append(bytes(0)), Err(Refusal::Full)), "others came before");
     assert!(!waiters[1].is_woken());
     assert!(waiters[1].poll().is_pending(), "it is the first one's turn");
@@ -94,7 +94,7 @@ fn a_wake_up_of_a_waiter_that_is_dropped_goes_to_the_next() {
     assert!(first.poll().is_pending());
     assert!(second.poll().is_pending());
     assert!(third.poll().is_pending());
-    outbox.release(COST, &mut Vec::new());
+    outbox.release(COST);
     assert!(first.is_woken() && !second.is_woken());
     drop(first);
     assert!(second.is_woken() && !third.is_woken());
@@ -110,7 +110,7 @@ fn a_waiter_that_is_refused_lets_the_next_one_pass() {
     let mut second = waiter(&outbox, ITEM);
     assert!(first.poll().is_pending());
     assert!(second.poll().is_pending());
-    outbox.release(COST, &mut Vec::new());
+    outbox.release(COST);
     assert!(matches!(first.poll(), Poll::Ready(Err(Refusal::TooLarge { .. }))));
     assert!(second.is_woken());
     assert!(matches!(second.poll(), Poll::Ready(Ok(position)) if position.get() == 10));
@@ -123,7 +123,7 @@ fn a_waiter_moves_to_another_task() {
     assert!(moved.poll().is_pending());
     let old = std::mem::take(&mut moved.count);
     assert!(moved.poll().is_pending());
-    outbox.release(COST, &mut Vec::new());
+    outbox.release(COST);
     assert!(moved.is_woken());
     assert_eq!(old.0.load(Ordering::SeqCst), 0);
 }
@@ -178,7 +178,7 @@ fn even_the_smallest_outbox_has_room_for_a_claimed_item() {
     );
     claim.append(bytes(500)).unwrap();
     assert!(matches!(outbox.try_append(bytes(0)), Err(Refusal::Full)));
-    outbox.release(532, &mut Vec::new());
+    outbox.release(532);
     outbox.try_append(bytes(0)).unwrap();
 }
 
@@ -189,9 +189,9 @@ fn an_item_larger_than_the_room_passes_when_there_is_any() {
     assert_eq!(held(&outbox), 9 * COST + 5032);
     let mut next = waiter(&outbox, 0);
     assert!(next.poll().is_pending());
-    outbox.release(9 * COST, &mut Vec::new());
+    outbox.release(9 * COST);
     assert!(!next.is_woken(), "the large one is over the bound alone");
-    outbox.release(9 * COST + 5032, &mut Vec::new());
+    outbox.release(9 * COST + 5032);
     assert!(next.is_woken());
 }
 
@@ -247,7 +247,7 @@ fn a_codec_that_panics_leaves_the_outbox_usable() {
     let mut second = waiter(&outbox, ITEM);
     assert!(first.poll().is_pending());
     assert!(second.poll().is_pending());
-    outbox.release(COST, &mut Vec::new());
+    outbox.release(COST);
     assert!(catch_unwind(AssertUnwindSafe(|| first.poll())).is_err());
     drop(first);
     assert!(second.is_woken(), "the place in the queue is given up");
@@ -306,30 +306,6 @@ fn the_driver_is_woken_only_when_it_found_nothing() {
     }
 }
 
-#[test]
-fn buffers_that_have_grown_for_a_large_item_are_not_kept() {
-    let outbox = Outbox::new(1 << 30, 1 << 20);
-    let mut log = SendLog::default();
-    let mut cycle = |len| {
-        let _ = outbox.try_append(bytes(len));
-        let _ = drain(&outbox, &mut log);
-        log.acknowledge(log.written());
-        outbox.release(log.cost_acked(), log.spares());
-        let mut state = outbox.lock();
-        let spares: Vec<_> =
-            std::iter::from_fn(|| Some(state.spares.take()).filter(|it| it.capacity() > 0))
-                .collect();
-        let capacity = spares.iter().map(Batch::capacity).max().unwrap_or_default();
-        spares.into_iter().for_each(|spare| state.spares.put(spare));
-        (capacity, state.filling.capacity())
-    };
-    assert!(cycle(1 << 20).0 <= SPARE_BYTES_MAX);
-    assert!(cycle(2 << 20).1 <= SPARE_BYTES_MAX, "refused");
-    assert!(cycle(10_000).0 >= 10_000, "others are");
-    assert!(!outbox.trim() || !outbox.trim(), "one that nobody needs is given back");
-    assert_eq!(outbox.lock().filling.capacity(), 0, "and so is the one in use");
-}
-
 /// What a driver takes that has no link.
 fn take(outbox: &Outbox) -> Option<Requests> {
     outbox.take(Waker::noop(), true)
@@ -337,9 +313,7 @@ fn take(outbox: &Outbox) -> Option<Requests> {
 
 /// Takes everything to the log and gives out what is new there.
 fn drain(outbox: &Outbox, log: &mut SendLog) -> Vec<Vec<u8>> {
-    let mut batches = Vec::new();
-    outbox.take_items(&mut batches);
-    batches.into_iter().for_each(|batch| log.append(batch));
+    outbox.take_items(|batch| log.append(batch));
     std::iter::from_fn(|| log.write_next()).map(|(_, item)| item.to_vec()).collect()
 }
 
@@ -410,7 +384,7 @@ fn give_up(outbox: &Outbox) {
 }
 
 fn drive(outbox: &Outbox, done: &AtomicBool, received: &mut [u32], cost_max: u64) {
-    let (mut log, mut batches) = (SendLog::default(), Vec::new());
+    let mut log = SendLog::default();
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {
         if outbox.take(&waker, true).is_none() {
@@ -420,8 +394,7 @@ fn drive(outbox: &Outbox, done: &AtomicBool, received: &mut [u32], cost_max: u64
             std::thread::park();
             continue;
         }
-        outbox.take_items(&mut batches);
-        batches.drain(..).for_each(|batch| log.append(batch));
+        outbox.take_items(|batch| log.append(batch));
         assert!(log.cost() <= cost_max, "{} is over the bound", log.cost());
         while let Some((_, item)) = log.write_next() {
             let number = |at: usize| u32::from_le_bytes(item[at..at + 4].try_into().unwrap());
@@ -430,7 +403,7 @@ fn drive(outbox: &Outbox, done: &AtomicBool, received: &mut [u32], cost_max: u64
             *next += 1;
         }
         log.acknowledge(log.written());
-        outbox.release(log.cost_acked(), log.spares());
+        outbox.release(log.cost_acked());
     }
 }
 

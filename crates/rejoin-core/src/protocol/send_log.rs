@@ -69,10 +69,10 @@ impl Batch {
         self.ends.is_empty()
     }
 
-    /// How many bytes fit into the memory that the batch has.
+    /// How many bytes can be appended to the memory that the batch has.
     #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    pub fn room(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
     }
 
     /// The bytes of all items together.
@@ -89,16 +89,21 @@ struct Segment {
     /// The cost of all items of the session before this segment.
     cost_before: u64,
     bytes: Bytes,
-    ends: Vec<u32>,
+    /// Where each item but the last ends in `bytes`.
+    inner_ends: Box<[u32]>,
 }
 
 impl Segment {
+    fn items(&self) -> usize {
+        self.inner_ends.len() + 1
+    }
+
     fn end(&self) -> u64 {
-        self.first + self.ends.len() as u64
+        self.first + self.items() as u64
     }
 
     fn offset(&self, index: usize) -> usize {
-        index.checked_sub(1).map_or(0, |previous| self.ends[previous] as usize)
+        index.checked_sub(1).map_or(0, |previous| self.inner_ends[previous] as usize)
     }
 
     fn cost_at(&self, index: usize) -> u64 {
@@ -106,7 +111,8 @@ impl Segment {
     }
 
     fn item(&self, index: usize) -> Bytes {
-        self.bytes.slice(self.offset(index)..self.ends[index] as usize)
+        let end = self.inner_ends.get(index).map_or(self.bytes.len(), |&end| end as usize);
+        self.bytes.slice(self.offset(index)..end)
     }
 }
 
@@ -135,8 +141,6 @@ pub struct SendLog {
     cost_written: u64,
     cost_appended: u64,
     cursor: Cursor,
-    /// Buffers of the segments that were acknowledged last, to be filled again.
-    spares: Vec<Batch>,
 }
 
 impl SendLog {
@@ -154,21 +158,21 @@ impl SendLog {
         }
     }
 
-    /// Appends the items of `batch`, in order. An empty batch is ignored.
-    pub fn append(&mut self, batch: Batch) {
-        if batch.is_empty() {
-            return;
-        }
-        let bytes_total = batch.committed() as u64;
-        let items = batch.ends.len() as u64;
-        self.segments.push_back(Segment {
+    /// Takes the items out of `batch`, in order, and leaves it with what remains of its memory. What
+    /// is not committed is discarded.
+    pub fn append(&mut self, batch: &mut Batch) {
+        batch.rollback();
+        let Some((_, inner_ends)) = batch.ends.split_last() else { return };
+        let segment = Segment {
             first: self.appended,
             cost_before: self.cost_appended,
-            bytes: batch.bytes.freeze(),
-            ends: batch.ends,
-        });
-        self.appended += items;
-        self.cost_appended += bytes_total + items * ITEM_COST;
+            inner_ends: inner_ends.into(),
+            bytes: batch.bytes.split().freeze(),
+        };
+        batch.ends.clear();
+        self.appended = segment.end();
+        self.cost_appended += segment.bytes.len() as u64 + segment.items() as u64 * ITEM_COST;
+        self.segments.push_back(segment);
         self.check();
     }
 
@@ -181,7 +185,7 @@ impl SendLog {
         self.cost_written += item_cost(item.len());
         self.sent = self.sent.max(self.written);
         self.cursor.index += 1;
-        if self.cursor.index == segment.ends.len() {
+        if self.cursor.index == segment.items() {
             self.cursor = Cursor { segment: self.cursor.segment + 1, index: 0 };
         }
         Some((position, item))
@@ -196,15 +200,8 @@ impl SendLog {
         assert!(self.acked <= count && count <= self.written, "ack {count} outside the log");
         self.cost_acked = self.cost_at(count);
         self.acked = count;
-        self.spares.clear();
         while self.segments.front().is_some_and(|segment| segment.end() <= count) {
-            let segment = self.segments.pop_front().expect("looked at it just now");
-            if let Ok(mut bytes) = segment.bytes.try_into_mut() {
-                let mut ends = segment.ends;
-                bytes.clear();
-                ends.clear();
-                self.spares.push(Batch { bytes, ends });
-            }
+            self.segments.pop_front();
             if self.cursor.segment == 0 {
                 self.cursor = Cursor::default();
             } else {
@@ -227,12 +224,6 @@ impl SendLog {
         self.check();
     }
 
-    /// The buffers of the segments that the last acknowledgement was for, for whoever fills batches.
-    /// They stay until the next one.
-    pub fn spares(&mut self) -> &mut Vec<Batch> {
-        &mut self.spares
-    }
-
     /// Empties the log and gives out what was not acknowledged, oldest first.
     pub fn take_unacknowledged(&mut self) -> Vec<(Position, Bytes)> {
         let acked = self.acked;
@@ -240,7 +231,7 @@ impl SendLog {
             .segments
             .drain(..)
             .flat_map(|segment| {
-                (0..segment.ends.len()).map(move |index| {
+                (0..segment.items()).map(move |index| {
                     (Position::new(segment.first + index as u64), segment.item(index))
                 })
             })

@@ -5,6 +5,10 @@
 //! give back what they do not use, and senders wait. What every session has from the beginning is
 //! not part of the budget: none is ever without room.
 //!
+//! A message larger than the room of a session passes all the same, one at a time. What there is
+//! of it, from its first bytes on, is taken from the budget, too: where that is used up, the
+//! session's link is not read until others have given something back.
+//!
 //! What counts against the budget is what was promised: a sender may fill its log to the bound that it
 //! has, and a peer the window that it was told, whatever the application meant to give back since.
 
@@ -21,6 +25,9 @@ pub(super) const ALLOWANCE_MIN: u64 = 64 * 1024;
 
 /// How often a session to which nothing happens looks whether others need what it does not.
 const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How soon a session that waits for the budget in order to read on tries again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The bytes that all sessions of a listener may buffer together beyond their minimum.
 #[derive(Debug)]
@@ -105,6 +112,18 @@ impl Allowance {
         }
     }
 
+    /// Has room for exactly `bytes`, but for the minimum; gives whether the budget has that.
+    fn cover(&mut self, bytes: u64) -> bool {
+        let Some(budget) = &self.budget else { return true };
+        let wanted = bytes.max(self.bytes_min);
+        if wanted > self.held && !budget.try_take(wanted - self.held) {
+            return false;
+        }
+        budget.give_back(self.held.saturating_sub(wanted));
+        (self.bytes, self.held) = (wanted, wanted);
+        true
+    }
+
     /// Gives back what is neither to be promised nor `promised` any more.
     pub(super) fn settle(&mut self, promised: u64) {
         let Some(budget) = &self.budget else { return };
@@ -127,6 +146,10 @@ impl Drop for Allowance {
 pub(super) struct Room {
     log: Allowance,
     window: Allowance,
+    /// What a message takes that is being read, or has been read and goes beyond the window.
+    large: Allowance,
+    /// When to try to read on, where the budget does not allow it now.
+    retry_at: Option<Instant>,
     /// What the application has taken since the window was adjusted.
     consumed: u64,
     /// When to see whether others need more, though nothing happens here.
@@ -138,6 +161,8 @@ impl Room {
         Self {
             log: Allowance::new(config.send_log_bytes_max, budget.cloned()),
             window: Allowance::new(config.inbox_bytes_max, budget.cloned()),
+            large: Allowance::new(config.message_bytes_max, budget.cloned()),
+            retry_at: None,
             consumed: 0,
             review_at: None,
         }
@@ -153,9 +178,17 @@ impl Room {
         self.window.bytes()
     }
 
-    /// When to [adjust](Self::adjust), if not before.
-    pub(super) fn review_at(&self) -> Option<Instant> {
-        self.review_at
+    /// Whether the link may be read, where `partial` bytes have come of a message that is not
+    /// complete, and items of `inbox` bytes, by cost, wait for the application.
+    pub(super) fn may_read(&mut self, now: Instant, partial: u64, inbox: u64) -> bool {
+        let may_read = self.large.cover(partial + inbox.saturating_sub(self.window.held));
+        self.retry_at = (!may_read).then(|| now + RETRY_INTERVAL);
+        may_read
+    }
+
+    /// When there is something to do for which nobody wakes the driver.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.review_at.into_iter().chain(self.retry_at).min()
     }
 
     /// Asks for more room where it is short, and gives back what others need more.
@@ -229,6 +262,21 @@ mod tests {
         assert_eq!(idle.bytes(), MIB as u64 / 2);
         drop(idle);
         assert!(budget.try_take(MIB as u64), "all is given back in the end");
+    }
+
+    #[test]
+    fn a_large_message_takes_what_there_is_of_it() {
+        let budget = Budget::new(MIB);
+        let mut large = Allowance::new(4 * MIB, Some(Arc::clone(&budget)));
+        assert!(large.cover(ALLOWANCE_MIN), "the minimum takes nothing");
+        assert!(large.cover(MIB as u64 / 2));
+        assert!(!large.cover(2 * MIB as u64));
+        assert!(!budget.try_take(MIB as u64 * 3 / 4), "a refusal changes nothing");
+        assert!(large.cover(0));
+        assert!(budget.try_take(MIB as u64));
+        assert!(!large.cover(ALLOWANCE_MIN + 1));
+        budget.give_back(1);
+        assert!(large.cover(ALLOWANCE_MIN + 1));
     }
 
     #[test]

@@ -131,9 +131,8 @@ impl Default for RedialPolicy {
 /// # Memory
 ///
 /// Besides its pending handshakes, for which see [`AcceptorConfig`], a listener holds at most
-/// `buffered_bytes_max`, and for each of at most `sessions_max` sessions 128 KiB and two messages.
-/// Where strangers can open sessions, choose
-/// [`message_bytes_max`](StableConfig::message_bytes_max) with this in mind.
+/// `buffered_bytes_max`, and for each of at most `sessions_max` sessions 384 KiB and what its own
+/// application sends beyond a full send log, which is one message.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerConfig {
@@ -144,12 +143,16 @@ pub struct ListenerConfig {
     /// How many conduits may wait for [`accept`](crate::StableListener::accept); while so many do,
     /// new sessions are refused. Default 128.
     pub backlog_max: usize,
-    /// How much all sessions together may buffer in their send logs and inboxes, beyond 64 KiB in
-    /// either direction that each has in any case. Default 1 GiB.
+    /// How much all sessions together may buffer in their send logs and inboxes, and of messages that
+    /// are being received, beyond the 64 KiB of each that a session has in any case. At least
+    /// [`message_bytes_max`](StableConfig::message_bytes_max). Default 1 GiB.
     ///
     /// A session gets as much as its own settings allow, as it needs it. When most of this is in
     /// use, sessions give back what they do not need, and those that want more wait for their
-    /// peers to acknowledge, or give their peers smaller windows.
+    /// peers to acknowledge, or give their peers smaller windows. When all of it is, the links of
+    /// those that are in the middle of a large message are not read for a while; one that is not
+    /// read for [`peer_dead_after`](StableConfig::peer_dead_after) is given up, and what there was
+    /// of the message with it.
     pub buffered_bytes_max: usize,
     /// How many handshakes may be under way at a time; a further one takes the place of the oldest.
     /// Default 1024.
@@ -185,6 +188,9 @@ pub enum ConfigError {
     /// Pings would come too late to tell a silent peer from a dead one.
     #[error("ping_interval must be less than peer_dead_after")]
     PingTooRare,
+    /// The largest message would never find room.
+    #[error("buffered_bytes_max must be at least conduit.message_bytes_max")]
+    BudgetTooSmall,
     /// A [`Failover`](crate::Failover) was given a source of the acceptor's role.
     #[error("a failover takes sources of the initiator's role only")]
     AcceptorInFailover,
@@ -281,6 +287,9 @@ impl ListenerConfig {
             if !(1..=Semaphore::MAX_PERMITS).contains(&value) {
                 return Err(ConfigError::OutOfRange { setting });
             }
+        }
+        if self.buffered_bytes_max < self.conduit.message_bytes_max {
+            return Err(ConfigError::BudgetTooSmall);
         }
         Ok(())
     }

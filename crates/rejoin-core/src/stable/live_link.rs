@@ -83,6 +83,11 @@ impl LiveLink {
         self.reader.poll(cx, payloads)
     }
 
+    /// See [`Reader::partial`].
+    pub(super) fn partial(&self) -> u64 {
+        self.reader.partial()
+    }
+
     /// Whether anything has come since this was last asked, were it a part of a payload.
     pub(super) fn has_read_on(&mut self) -> bool {
         let read = self.reader.progress();

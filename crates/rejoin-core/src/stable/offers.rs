@@ -57,8 +57,8 @@ impl Offers {
                 continue;
             }
             match outbox.accept(offer) {
-                Ok(item) => {
-                    session.append(item);
+                Ok(mut item) => {
+                    session.append(&mut item);
                     room = room.saturating_sub(cost);
                 }
                 Err(offer) => {

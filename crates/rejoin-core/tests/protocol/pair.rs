@@ -86,7 +86,7 @@ impl Side {
     }
 
     pub(crate) fn send(&mut self, item: &[u8]) {
-        self.session.append(batch([item]));
+        self.session.append(&mut batch([item]));
     }
 
     /// The application reads one item.

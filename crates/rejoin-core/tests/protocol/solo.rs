@@ -110,7 +110,7 @@ impl Solo {
     }
 
     pub(crate) fn append(&mut self, item: &[u8]) {
-        self.session.append(batch([item]));
+        self.session.append(&mut batch([item]));
     }
 
     /// Everything that the session sends now.

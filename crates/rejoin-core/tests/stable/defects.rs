@@ -81,9 +81,9 @@ fn defect_01_sequence_wraps_and_every_frame_is_dropped_as_a_duplicate() {
     let mut far = session(Role::Acceptor, first);
     shake_hands(now, &mut near, &mut far);
     for turn in 0..4 {
-        near.append(batch(2 * turn..2 * turn + 2));
+        near.append(&mut batch(2 * turn..2 * turn + 2));
         assert_eq!(deliver(now, &mut near, &mut far), [2 * turn, 2 * turn + 1]);
-        far.append(batch(turn..turn + 1));
+        far.append(&mut batch(turn..turn + 1));
         assert_eq!(deliver(now, &mut far, &mut near), [turn], "and with it the acknowledgement");
         assert!(near.log().is_empty(), "acknowledged across the wrap");
         near.handle_link_down(now, near.link().unwrap());
@@ -231,9 +231,9 @@ fn defect_10_a_number_is_taken_apart_from_the_storing_of_its_bytes() {
     // several threads is in `race.rs`.
     let now = Instant::now();
     let (mut near, mut far) = (session(Role::Initiator, 0), session(Role::Acceptor, 0));
-    near.append(batch(0..2));
+    near.append(&mut batch(0..2));
     shake_hands(now, &mut near, &mut far);
-    near.append(batch(2..4));
+    near.append(&mut batch(2..4));
     let mut items = Vec::new();
     for round in 0..5 {
         // One is written and arrives, one is written and lost, then more are accepted.
@@ -242,7 +242,7 @@ fn defect_10_a_number_is_taken_apart_from_the_storing_of_its_bytes() {
         items.extend(far.handle_frame(now, link, arrives).unwrap().map(|it| number(&it)));
         assert!(payload(&mut near, now).is_some(), "lost");
         near.handle_link_down(now, near.link().unwrap());
-        near.append(batch(4 + round..5 + round));
+        near.append(&mut batch(4 + round..5 + round));
         shake_hands(now, &mut near, &mut far);
     }
     items.extend(deliver(now, &mut near, &mut far));

@@ -240,8 +240,8 @@ impl Session {
         }
     }
 
-    /// Accepts the items of `batch` for sending, in order.
-    pub fn append(&mut self, batch: Batch) {
+    /// Accepts the items of `batch` for sending, in order, see [`SendLog::append`].
+    pub fn append(&mut self, batch: &mut Batch) {
         debug_assert!(!self.closing.is_closing(), "an item after the close");
         self.log.append(batch);
     }
@@ -375,11 +375,6 @@ impl Session {
     #[must_use]
     pub fn take_unacknowledged(&mut self) -> Vec<(Position, Bytes)> {
         self.log.take_unacknowledged()
-    }
-
-    /// Buffers for further batches, see [`SendLog::spares`].
-    pub fn spares(&mut self) -> &mut Vec<Batch> {
-        self.log.spares()
     }
 
     /// The send log.

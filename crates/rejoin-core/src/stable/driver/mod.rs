@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::meter::SessionMeter;
 use crate::protocol::{
-    Batch, CloseReason, Ending, Event, LossReason, Profile, Role, Session, TIMER_SLACK,
+    CloseReason, Ending, Event, LossReason, Profile, Role, Session, TIMER_SLACK,
 };
 use crate::random;
 use crate::source::LinkSource;
@@ -87,7 +87,6 @@ pub(super) struct Driver<S: LinkSource> {
     trim_at: Option<Instant>,
     meter: SessionMeter,
     timer: Pin<Box<Sleep>>,
-    batches: Vec<Batch>,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
 }
@@ -129,7 +128,6 @@ impl<S: LinkSource> Driver<S> {
             better_at: None,
             trim_at: None,
             meter: SessionMeter::new(role),
-            batches: Vec::new(),
             payloads: Vec::new(),
             items: VecDeque::new(),
         };
@@ -205,18 +203,18 @@ impl<S: LinkSource> Driver<S> {
 
     /// Moves the items that were accepted to the session.
     fn take_items(&mut self) {
-        self.shared.outbox.take_items(&mut self.batches);
-        self.batches.drain(..).for_each(|batch| self.session.append(batch));
+        self.shared.outbox.take_items(|batch| self.session.append(batch));
     }
 
     /// Reads what the link has at hand.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(link) = &mut self.link else { return false };
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
-        let mut held_back = false;
+        let inbox = self.session.inbox_cost();
+        let mut held_back = !self.room.may_read(now, link.partial(), inbox);
         if self.session.profile() == Some(Profile::Base) {
-            let room = self.room.window().saturating_sub(self.session.inbox_cost());
-            held_back = room == 0;
+            let room = self.room.window().saturating_sub(inbox);
+            held_back |= room == 0;
             link.limit_read(room);
         }
         let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
@@ -364,7 +362,6 @@ impl<S: LinkSource> Driver<S> {
     fn trim(&mut self, now: Instant) {
         let more = [self.shared.outbox.trim(), self.shared.inbox.trim()];
         self.trim_at = more.contains(&true).then(|| now + TRIM_INTERVAL);
-        self.batches = Vec::new();
         self.payloads = Vec::new();
         self.items.shrink_to(0);
         if let Some(link) = &mut self.link {
@@ -395,11 +392,8 @@ impl<S: LinkSource> Driver<S> {
             news
         });
         if news {
-            let spares = self.session.spares();
-            if !spares.is_empty() {
-                self.trim_at.get_or_insert(now + TRIM_INTERVAL);
-            }
-            self.shared.outbox.release(cost_acked, spares);
+            self.shared.outbox.release(cost_acked);
+            self.trim_at.get_or_insert(now + TRIM_INTERVAL);
         }
         self.room.adjust(now, &mut self.session, &self.shared);
         self.ages.note(now, self.shared.outbox.accepted(), acknowledged);
@@ -437,7 +431,7 @@ impl<S: LinkSource> Driver<S> {
         let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
         let stalled = stalled.map(|since| since + self.config.peer_dead_after);
         let others =
-            [stalled, self.offers.next_at(), self.room.review_at(), self.better_at, self.trim_at];
+            [stalled, self.offers.next_at(), self.room.next_at(), self.better_at, self.trim_at];
         others.into_iter().chain([self.session.poll_timeout()]).flatten().min()
     }
 

@@ -83,7 +83,7 @@ impl World {
             self.apps[end].sent += 1;
             items.push(item);
         }
-        self.pair.side(end).session.append(batch(items.iter().map(Vec::as_slice)));
+        self.pair.side(end).session.append(&mut batch(items.iter().map(Vec::as_slice)));
     }
 
     pub(crate) fn read(&mut self, end: usize, count: u64) {
