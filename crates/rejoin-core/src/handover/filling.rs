@@ -189,14 +189,14 @@ mod tests {
     fn items_come_out_as_they_went_in_whatever_their_size() {
         let (mut filling, mut log) = (Filling::new(), SendLog::default());
         let lens = [0, 10, 0, 2_000, 70_000, 64, 64, 40_000, 40_000, 1, 200_000, 0, 5];
-        for round in 0..20_usize {
-            for (number, &len) in lens.iter().enumerate() {
+        for round in 0..20_u8 {
+            for (number, &len) in (0_u8..).zip(&lens) {
                 let bytes = filling.batch().buffer();
-                bytes.resize(bytes.len() + len, (round + number) as u8);
+                bytes.resize(bytes.len() + len, round + number);
                 if number % 3 == 1 {
                     filling.rollback();
                     let bytes = filling.batch().buffer();
-                    bytes.resize(bytes.len() + len, (round + number) as u8);
+                    bytes.resize(bytes.len() + len, round + number);
                 }
                 filling.commit();
                 if (round + number).is_multiple_of(4) {
@@ -205,10 +205,10 @@ mod tests {
             }
         }
         take(&mut filling, &mut log);
-        for round in 0..20_usize {
-            for (number, &len) in lens.iter().enumerate() {
+        for round in 0..20_u8 {
+            for (number, &len) in (0_u8..).zip(&lens) {
                 let (_, item) = log.write_next().expect("all were taken");
-                assert_eq!(item, vec![(round + number) as u8; len], "{number} of round {round}");
+                assert_eq!(item, vec![round + number; len], "{number} of round {round}");
             }
         }
         assert!(log.write_next().is_none() && filling.is_empty());
