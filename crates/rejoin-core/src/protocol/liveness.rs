@@ -6,7 +6,16 @@
 use std::time::{Duration, Instant};
 
 /// A timer that is later than this means that this process was stopped or starved.
-pub(crate) const TIMER_SLACK: Duration = Duration::from_secs(1);
+///
+/// In proportion to the time-out: were it not, a process that was stopped for a part of a short
+/// time-out would hold all of it against the peer. So the peer of which nothing was heard had at
+/// least three quarters of the time-out. Yet no less than timers are late on a machine that is
+/// merely busy, or else a peer that is dead would be excused for ever.
+pub(crate) fn timer_slack(dead_after: Duration) -> Duration {
+    const SLACK_MIN: Duration = Duration::from_millis(10);
+    const SLACK_MAX: Duration = Duration::from_secs(1);
+    (dead_after / 4).clamp(SLACK_MIN, SLACK_MAX)
+}
 
 /// What the silence of a peer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +66,7 @@ impl Liveness {
         if now < due_at {
             return Verdict::Alive;
         }
-        let overslept = now.duration_since(due_at) > TIMER_SLACK;
+        let overslept = now.duration_since(due_at) > timer_slack(self.dead_after);
         if overslept {
             self.heard_at = now;
         } else if now >= self.dead_at() {
@@ -123,6 +132,28 @@ mod tests {
         assert!(liveness.next_ping(woken).is_some(), "asks at once");
         assert_eq!(liveness.handle_timeout(woken + PING), Verdict::Alive);
         assert_eq!(liveness.handle_timeout(woken + DEAD), Verdict::Dead);
+    }
+
+    /// With a short time-out, what was slept through counts as little as with a long one.
+    #[test]
+    fn what_is_late_is_in_proportion_to_the_time_out() {
+        let millis = Duration::from_millis;
+        let check = |dead_after: Duration, late: Duration, verdict: Verdict| {
+            let start = Instant::now();
+            let mut liveness = Liveness::new(start, dead_after / 2, dead_after);
+            assert_eq!(liveness.handle_timeout(start + dead_after / 2), Verdict::Alive);
+            assert_eq!(liveness.next_at(), start + dead_after, "nothing could be written");
+            let woken = start + dead_after + late;
+            assert_eq!(liveness.handle_timeout(woken), verdict, "{dead_after:?}, {late:?}");
+        };
+        check(DEAD, millis(1000), Verdict::Dead);
+        check(DEAD, millis(1001), Verdict::Alive);
+        check(millis(400), millis(100), Verdict::Dead);
+        check(millis(400), millis(101), Verdict::Alive);
+        check(millis(400), millis(900), Verdict::Alive);
+        // Timers have a grain of a millisecond, and busy machines a coarser one.
+        check(millis(2), millis(10), Verdict::Dead);
+        check(millis(2), millis(11), Verdict::Alive);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::meter::SessionMeter;
 use crate::protocol::{
-    CloseReason, Ending, Event, LossReason, Profile, Role, Session, TIMER_SLACK,
+    CloseReason, Ending, Event, LossReason, Profile, Role, Session, timer_slack,
 };
 use crate::random;
 use crate::source::LinkSource;
@@ -277,7 +277,9 @@ impl<S: LinkSource> Driver<S> {
         let stalled_until = link.writing_since().map(|since| since + self.config.peer_dead_after);
         match stalled_until.and_then(|until| now.checked_duration_since(until)) {
             // This process was stopped itself: whether the link takes anything is yet to be seen.
-            Some(late) if late > TIMER_SLACK => link.excuse_writer(now),
+            Some(late) if late > timer_slack(self.config.peer_dead_after) => {
+                link.excuse_writer(now);
+            }
             Some(_) => self.link_down(now, SuspendCause::WriteStalled),
             None => {}
         }
