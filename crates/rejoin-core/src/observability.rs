@@ -22,7 +22,7 @@
 //! | `handshake failed` | debug | `peer`, `error` | a link was made, and its handshake was of no use |
 //! | `handshake rejected` | debug | `peer`, `reason` | a listener does not let a peer in |
 //! | `protocol violation` | warn | `generation`, `cause` | a peer sent what no correct peer sends |
-//! | `the peer is going away` | info | `retry_after` | the peer has announced its end |
+//! | `the peer is going away` | info | `retry_after` | the peer has announced its end, for the first time on this link |
 //! | `the peer closed` | debug | `code` | the peer sends nothing more |
 //! | `session over` | info | `lost`, unless it was closed in good order | the end |
 //! | `a peer of another identity has the key of a session` | warn | `peer` | a resume was refused |

@@ -69,6 +69,8 @@ pub(super) struct Driver<S: LinkSource> {
     progress_before: u64,
     /// Whether the peer has shown itself on the current link.
     link_proved: bool,
+    /// Whether the peer has said on the current link that it will end soon.
+    link_going_away: bool,
     last_was_of_use: bool,
     /// What the status says of the next attempt.
     retry_at: Option<tokio::time::Instant>,
@@ -114,6 +116,7 @@ impl<S: LinkSource> Driver<S> {
             source_failed: None,
             progress_before: 0,
             link_proved: false,
+            link_going_away: false,
             last_was_of_use: true,
             retry_at: None,
             abandoned: false,
@@ -304,15 +307,17 @@ impl<S: LinkSource> Driver<S> {
                     }
                 }
                 Event::GoingAway { retry_after } => {
-                    info!(?retry_after, "the peer is going away");
+                    // Once for each link: a peer may say it as often as it likes.
+                    if !std::mem::replace(&mut self.link_going_away, true) {
+                        info!(?retry_after, "the peer is going away");
+                    }
                     // Whoever asks for more than that asks for the end of the session, which this
                     // side does not give without an attempt.
                     let delay = retry_after.min(self.config.outage_max / 2);
                     self.dialer.postpone(tokio::time::Instant::from_std(now) + delay);
                     self.shared.status.send_if_modified(|status| match status {
                         Status::Connected { going_away, .. } => {
-                            *going_away = Some(retry_after);
-                            true
+                            going_away.replace(retry_after) != Some(retry_after)
                         }
                         _ => false,
                     });
