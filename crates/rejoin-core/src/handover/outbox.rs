@@ -185,13 +185,8 @@ impl Outbox {
             return None;
         }
         state.news = false;
-        let mut batches = std::mem::take(&mut state.full);
-        if !state.filling.is_empty() {
-            let spare = state.spare.take().unwrap_or_default();
-            batches.push(std::mem::replace(&mut state.filling, spare));
-        }
         Some(Requests {
-            batches,
+            batches: state.take_batches(),
             consumed: std::mem::take(&mut state.consumed),
             close: state.close.take(),
             reconnect: std::mem::take(&mut state.reconnect),
@@ -242,12 +237,19 @@ impl Outbox {
 
     /// Accepts nothing any more.
     pub(crate) fn end(&self) {
+        Self::refuse_all(self.lock());
+    }
+
+    /// Accepts nothing any more, for good. Before anybody can see that, `record` is given the items
+    /// that were accepted and not taken, and the number of all: whoever is refused finds recorded
+    /// why.
+    pub(crate) fn end_with(&self, record: impl FnOnce(Vec<Batch>, u64)) {
         let mut state = self.lock();
-        state.ended = true;
-        state.news = true;
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        waiting.into_values().for_each(Waker::wake);
+        let batches = state.take_batches();
+        record(batches, state.next);
+        let offers = std::mem::take(&mut state.offers);
+        Self::refuse_all(state);
+        drop(offers);
     }
 
     /// Accepts nothing any more, and asks the driver to close after what was accepted.
@@ -302,6 +304,14 @@ impl Outbox {
         self.lock().next
     }
 
+    fn refuse_all(mut state: MutexGuard<'_, OutboxState>) {
+        state.ended = true;
+        state.news = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_values().for_each(Waker::wake);
+    }
+
     pub(super) fn tell_driver(mut state: MutexGuard<'_, OutboxState>) {
         state.news = true;
         Self::unlock(state);
@@ -333,6 +343,15 @@ impl OutboxState {
     /// ever pass. So what is held stays below the bound and one item.
     pub(super) fn has_room(&self) -> bool {
         self.cost_held() < self.bytes_max
+    }
+
+    fn take_batches(&mut self) -> Vec<Batch> {
+        let mut batches = std::mem::take(&mut self.full);
+        if !self.filling.is_empty() {
+            let spare = self.spare.take().unwrap_or_default();
+            batches.push(std::mem::replace(&mut self.filling, spare));
+        }
+        batches
     }
 
     /// Refuses an item that is larger than this side or the peer takes.

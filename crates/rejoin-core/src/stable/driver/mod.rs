@@ -373,20 +373,15 @@ impl<S: LinkSource> Driver<S> {
     }
 
     fn finish(&mut self, now: Instant, ending: Ending) {
-        self.shared.outbox.end();
-        // Items accepted since the last turn go with the others.
-        if let Some(requests) = self.shared.outbox.take(std::task::Waker::noop()) {
-            for batch in requests.batches {
-                self.session.append(batch);
-            }
-        }
         self.publish(now);
         let lost = match ending {
             Ending::Closed => None,
             Ending::Lost(reason) => Some(reason),
         };
-        self.meter.ended(lost.is_some());
         info!(lost = lost.as_ref().map(tracing::field::display), "session over");
+        self.shared.end(lost.clone(), &mut self.session, &self.ages);
+        self.meter.turn(|| self.shared.stats());
+        self.meter.ended(lost.is_some());
         self.registrar.remove(lost.is_none());
         if let Some(link) = self.link.take() {
             link.close_in_background();
@@ -394,8 +389,6 @@ impl<S: LinkSource> Driver<S> {
         if let Some(reason) = &lost {
             self.report_opened(Err(ConnectError::Refused(reason.clone())));
         }
-        let unacknowledged = self.session.take_unacknowledged();
-        self.shared.end(lost.clone(), unacknowledged);
         self.shared.status.send_replace(match lost {
             None => Status::Closed { by_peer: self.closed_by_peer.take() },
             Some(reason) => Status::Lost(reason),
@@ -444,7 +437,7 @@ impl<S: LinkSource> Drop for Driver<S> {
     fn drop(&mut self) {
         self.registrar.remove(false);
         self.meter.ended(true);
-        self.shared.end(Some(LossReason::Stopped), self.session.take_unacknowledged());
+        self.shared.end(Some(LossReason::Stopped), &mut self.session, &self.ages);
         self.shared.status.send_if_modified(|status| {
             let stopped = !status.is_final();
             if stopped {
