@@ -40,8 +40,7 @@ fn going_away(status: &Status) -> Option<Duration> {
 #[tokio::test(start_paused = true)]
 async fn it_is_announced_and_who_finds_nobody_waits_for_as_long_as_asked() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = world.halves().await;
     let mut status = near_tx.status();
     let start = Instant::now();
     let (draining, world) = drain(world, Duration::from_secs(600)).await;

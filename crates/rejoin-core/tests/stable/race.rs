@@ -18,8 +18,7 @@ async fn senders_at_once_under_cuts() {
     const SENDERS: u64 = 4;
     const EACH: u64 = 400;
     let mut world = World::with(narrow(20), room(16, 16));
-    let (near, far) = world.open_with(room(16, 16)).await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(16, 16)).await;
     let network = world.network.clone();
     let cutter = tokio::spawn(async move {
         let mut often = tokio::time::interval(Duration::from_millis(3));

@@ -52,8 +52,7 @@ async fn the_status_goes_through_the_life_of_a_conduit() {
 #[tokio::test(start_paused = true)]
 async fn a_new_outage_counts_its_attempts_from_the_beginning() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves().await;
     let mut status = near_tx.status();
     for n in 0..3 {
         send(&near_tx, n).await.unwrap();
@@ -121,8 +120,7 @@ async fn reconnect_now_cuts_the_wait_short() {
 #[tokio::test(start_paused = true)]
 async fn the_figures_add_up() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = world.halves().await;
     let mut status = near_tx.status();
     send_all(&near_tx, 0..30).await;
     expect_all(&mut far_rx, 0..30).await;
