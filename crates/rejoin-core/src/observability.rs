@@ -30,6 +30,7 @@
 //! | `a handshake was given up` | debug | `peer`, `cause` | there were too many at a time |
 //! | `no link accepted` | debug | `error` | a listener's source failed once |
 //! | `the link listener has failed for good` | warn | `error` | nothing more is accepted |
+//! | `one of several listeners has failed for good` | warn | `error` | the others go on |
 //! | `the listener failed and is tried again` | debug | `cause` | |
 //! | `the listener failed for good` | debug | `cause` | |
 //!
