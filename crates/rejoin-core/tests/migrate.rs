@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use line::{LATENCY, Line, two_lines};
 use rejoin_core::{
-    Attachment, LinkSource, MemoryConfig, MemoryLink, MemorySource, StableConduit, StableListener,
-    StableRx, StableTx, Status, memory_listener,
+    Attachment, LinkSource, MemoryConfig, MemoryLink, MemorySource, StableConduit, StableConfig,
+    StableListener, StableRx, StableTx, Status, memory_listener,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -187,6 +187,32 @@ async fn a_migration_that_fails_keeps_the_old_link() {
     for seen in statuses {
         assert_never_suspended(&seen.await.unwrap());
     }
+}
+
+/// The attempts of an outage, or those for the first link, are nothing that a migration has to wait
+/// for; and one that is given up is no reason to wait in the next outage.
+#[tokio::test(start_paused = true)]
+async fn a_migration_waits_for_no_backoff_and_causes_none() {
+    let (listener, line, _) = two_lines();
+    let mut listener = StableListener::<u64>::new(listener);
+    let mut config = StableConfig::default();
+    config.redial.backoff_min = Duration::from_secs(100);
+    config.redial.backoff_max = Duration::from_secs(100);
+    let near = StableConduit::<u64>::connect_with(line.source(), config).await.unwrap();
+    let (near, _rx) = near.split();
+    let _far = listener.accept().await.unwrap();
+    let start = Instant::now();
+    near.migrate().await.unwrap();
+    assert!(start.elapsed() <= 4 * LATENCY, "{:?}", start.elapsed());
+    line.network().ignore_dials();
+    let given_up = tokio::time::timeout(Duration::from_secs(1), near.migrate()).await;
+    assert!(given_up.is_err());
+    line.network().answer_dials();
+    let start = Instant::now();
+    line.network().cut_links();
+    let again = |status: &Status| matches!(status, Status::Connected { generation: 3, .. });
+    near.status().wait_for(again).await.unwrap();
+    assert!(start.elapsed() <= 4 * LATENCY, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
