@@ -32,6 +32,8 @@ pub(super) struct Liveness {
     heard_at: Instant,
     pinged_at: Instant,
     ping_due: bool,
+    /// Whether this process was stopped since something was heard.
+    excused: bool,
     tokens: u64,
     /// The latest ping, until its pong comes.
     in_flight: Option<(u64, Instant)>,
@@ -45,6 +47,7 @@ impl Liveness {
             heard_at: now,
             pinged_at: now,
             ping_due: false,
+            excused: false,
             tokens: 0,
             in_flight: None,
         }
@@ -53,6 +56,7 @@ impl Liveness {
     /// Something was read.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = now;
+        self.excused = false;
     }
 
     /// The answer to a ping was read; gives the round trip, where the ping was the latest.
@@ -66,10 +70,14 @@ impl Liveness {
         if now < due_at {
             return Verdict::Alive;
         }
-        let overslept = now.duration_since(due_at) > timer_slack(self.dead_after);
-        if overslept {
-            self.heard_at = now;
-        } else if now >= self.dead_at() {
+        let late = now.duration_since(due_at);
+        if late > timer_slack(self.dead_after) {
+            // From the second time on, only what was slept through is forgiven: a machine on which
+            // every timer is late must get to its verdict, too.
+            let before = std::mem::replace(&mut self.excused, true);
+            self.heard_at = if before { self.heard_at + late } else { now };
+        }
+        if now >= self.dead_at() {
             return Verdict::Dead;
         }
         self.ping_due = true;
@@ -154,6 +162,25 @@ mod tests {
         // Timers have a grain of a millisecond, and busy machines a coarser one.
         check(millis(2), millis(10), Verdict::Dead);
         check(millis(2), millis(11), Verdict::Alive);
+    }
+
+    /// On a machine that is always late a dead peer is found out, if later.
+    #[test]
+    fn a_process_that_is_always_late_gets_to_its_verdict() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(start, PING, DEAD);
+        let mut now = start;
+        while liveness.handle_timeout(now) == Verdict::Alive {
+            let _ = liveness.next_ping(now);
+            now = liveness.next_at() + Duration::from_secs(3);
+            assert!(now < start + 10 * DEAD, "never");
+        }
+        assert!(now >= start + 2 * DEAD, "not before it was awake for so long");
+        // What is heard begins it all anew.
+        liveness.heard(now);
+        let woken = now + Duration::from_secs(3600);
+        assert_eq!(liveness.handle_timeout(woken), Verdict::Alive);
+        assert_eq!(liveness.handle_timeout(woken + DEAD), Verdict::Dead);
     }
 
     #[test]
