@@ -6,8 +6,8 @@ use rejoin_core::{MemoryConfig, StableConfig, Status, SuspendCause};
 use tokio::time::Instant;
 
 use crate::common::{
-    Conduit, World, expect_all, is_connected, is_suspended, recv, send, send_all, settle, until,
-    within,
+    Conduit, Tx, World, expect_all, is_connected, is_suspended, recv, send, send_all, settle,
+    until, within,
 };
 use crate::faults::Plan;
 
@@ -69,19 +69,37 @@ async fn a_new_outage_counts_its_attempts_from_the_beginning() {
     }
 }
 
+/// On either side, whoever is sending, or nobody.
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_the_cause() {
-    let mut world = World::new();
-    let (near, _far) = world.open().await;
-    settle().await;
-    world.network.ignore_dials();
-    world.network.freeze_links();
-    let start = Instant::now();
-    let Status::Suspended { cause, .. } = until(&mut near.status(), is_suspended).await else {
-        unreachable!()
-    };
-    assert!(matches!(cause, SuspendCause::PeerSilent), "{cause}");
-    assert!(start.elapsed() <= StableConfig::default().peer_dead_after);
+    let dead_after = StableConfig::default().peer_dead_after;
+    for (near_sends, far_sends) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut world = World::new();
+        let ((near_tx, _near_rx), (far_tx, _far_rx)) = world.halves().await;
+        settle().await;
+        world.network.ignore_dials();
+        world.network.freeze_links();
+        let start = Instant::now();
+        let trickle = async |tx: &Tx, sends: bool| {
+            for n in 0.. {
+                if sends {
+                    within(send(tx, n)).await.unwrap();
+                }
+                crate::common::pass(Duration::from_secs(1)).await;
+            }
+        };
+        for tx in [&near_tx, &far_tx] {
+            let mut status = tx.status();
+            let suspended = tokio::select! {
+                status = until(&mut status, is_suspended) => status,
+                () = trickle(&near_tx, near_sends) => unreachable!("sends for ever"),
+                () = trickle(&far_tx, far_sends) => unreachable!("sends for ever"),
+            };
+            let Status::Suspended { cause, .. } = suspended else { unreachable!() };
+            assert!(matches!(cause, SuspendCause::PeerSilent), "{cause}");
+            assert!(start.elapsed() <= dead_after, "{:?}", start.elapsed());
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
