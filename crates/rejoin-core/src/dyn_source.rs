@@ -148,7 +148,7 @@ impl LinkSource for Box<dyn DynLinkSource> {
 /// Any link, behind pointers.
 pub type BoxLink = SplitLink<BoxLinkTx, BoxLinkRx>;
 
-fn box_link<L: Link>(link: L) -> BoxLink {
+pub(crate) fn box_link<L: Link>(link: L) -> BoxLink {
     let peer = link.peer();
     let (tx, rx) = link.split();
     SplitLink::new(BoxLinkTx(Box::new(tx)), BoxLinkRx(Box::new(rx)), peer)

@@ -17,7 +17,9 @@ use crate::protocol::Role;
 use crate::source::{Attachment, LinkSource};
 use crate::stable::ConfigError;
 
-/// How one source of a [`Failover`] is tried.
+/// How one source of a [`Failover`] is tried. Each has its own; what holds for all of them together,
+/// such as the pause between two rounds and how often to try, is the conduit's
+/// [redial policy](crate::RedialPolicy).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailoverPolicy {
@@ -61,7 +63,8 @@ impl Default for FailoverPolicy {
 ///
 /// A session is not tied to a transport, so one that was begun over one source goes on over
 /// another, provided that all of them lead to the same [listener](crate::StableListener): a session
-/// lives in one process on each side.
+/// lives in one process on each side. A [`ListenerSet`](crate::ListenerSet) accepts from several
+/// transports for one.
 ///
 /// ```
 /// use std::time::Duration;

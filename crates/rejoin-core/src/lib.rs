@@ -74,6 +74,8 @@
 //! - To open or accept a conduit: [`StableConduit::connect`], [`StableListener`], and their
 //!   settings [`StableConfig`] and [`ListenerConfig`], which state the memory they cost.
 //! - To send and receive: [`StableTx`], [`StableRx`]; generically: [`ConduitTx`], [`ConduitRx`].
+//! - To go over several transports: [`Failover`] on the side that dials, and [`ListenerSet`] on the
+//!   other one.
 //! - To watch: [`Status`], [`Stats`], and events of the `tracing` crate.
 //! - For one link without resumption: [`BareConduit`].
 //! - For tests: the links of [`memory_link_pair`], and [`MemoryNetwork`], which cuts them.
@@ -96,6 +98,7 @@ mod dyn_source;
 mod failover;
 mod handover;
 mod link;
+mod listener_set;
 mod memory;
 mod meter;
 mod pump;
@@ -121,6 +124,7 @@ pub use conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
 pub use dyn_source::{BoxLink, BoxLinkRx, BoxLinkTx, DynLinkSource};
 pub use failover::{EntryFailure, Failover, FailoverError, FailoverPolicy};
 pub use link::{Link, LinkRx, LinkTx, Peer, Progress, SplitLink};
+pub use listener_set::{BoxUpgrade, ListenerSet};
 pub use memory::{
     MemoryConfig, MemoryConnector, MemoryLink, MemoryListener, MemoryNetwork, MemoryRx,
     MemorySource, MemoryTx, memory_link_pair, memory_listener,

@@ -22,7 +22,7 @@
 //! | `handshake failed` | debug | `peer`, `error` | a link was made, and its handshake was of no use |
 //! | `handshake rejected` | debug | `peer`, `reason` | a listener does not let a peer in |
 //! | `protocol violation` | warn | `generation`, `cause` | a peer sent what no correct peer sends |
-//! | `the peer is going away` | info | `retry_after` | the peer has announced its end |
+//! | `the peer is going away` | info | `retry_after` | the peer has announced its end, for the first time on this link |
 //! | `the peer closed` | debug | `code` | the peer sends nothing more |
 //! | `session over` | info | `lost`, unless it was closed in good order | the end |
 //! | `a peer of another identity has the key of a session` | warn | `peer` | a resume was refused |
@@ -30,6 +30,7 @@
 //! | `a handshake was given up` | debug | `peer`, `cause` | there were too many at a time |
 //! | `no link accepted` | debug | `error` | a listener's source failed once |
 //! | `the link listener has failed for good` | warn | `error` | nothing more is accepted |
+//! | `one of several listeners has failed for good` | warn | `error` | the others go on |
 //! | `the listener failed and is tried again` | debug | `cause` | |
 //! | `the listener failed for good` | debug | `cause` | |
 //!

@@ -142,6 +142,43 @@ async fn a_round_without_a_link_says_what_each_source_failed_with() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_source_has_a_policy_of_its_own() {
+    let policy = |deadline, rest, better_after| {
+        let mut policy = FailoverPolicy::default();
+        policy.attempt_deadline = Duration::from_secs(deadline);
+        policy.rest_after_failure = Duration::from_secs(rest);
+        policy.better_after = better_after;
+        policy
+    };
+    let script = Script::default();
+    let hasty = policy(1, 0, Some(Duration::from_secs(9)));
+    let sparing = policy(10, 60, Some(Duration::from_secs(7)));
+    let content = policy(5, 0, None);
+    let source = Failover::new_with(script.source("hasty", &[Does::Hangs]), hasty).unwrap();
+    let after = Does::GivesAfter;
+    let sparing_does = [after(Duration::from_secs(9)), Does::Hangs, Does::Gives];
+    let source = source.or_with(script.source("sparing", &sparing_does), sparing).unwrap();
+    let content_does = [Does::Gives];
+    let mut source = source.or_with(script.source("content", &content_does), content).unwrap();
+
+    // Each is given up after its own time, and says itself when to look for a better one.
+    let began = Instant::now();
+    assert_eq!(given(source.next_link().await), "sparing");
+    assert_eq!(began.elapsed(), Duration::from_secs(1 + 9));
+    assert_eq!(source.better_after(), Some(Duration::from_secs(7)));
+    let began = Instant::now();
+    assert_eq!(given(source.next_link().await), "content");
+    assert_eq!(began.elapsed(), Duration::from_secs(1 + 10));
+    assert_eq!(source.better_after(), None, "though there are better ones");
+    // Only the one that is to rest does.
+    assert_eq!(script.asked(), ["hasty", "sparing", "hasty", "sparing", "content"]);
+    assert_eq!(given(source.next_link().await), "content");
+    assert_eq!(script.asked(), ["hasty", "content"]);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(given(source.next_link().await), "sparing");
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_fatal_only_when_every_source_is() {
     let script = Script::default();
     let source = Failover::new(script.source("first", &[Does::FailsForGood])).unwrap();

@@ -8,19 +8,68 @@ use std::time::Duration;
 
 use line::{LATENCY, Line, two_lines};
 use rejoin_core::{
-    Attachment, LinkSource, MemoryConfig, MemoryLink, MemorySource, StableConduit, StableListener,
-    StableRx, StableTx, Status, memory_listener,
+    Attachment, LinkSource, MemoryConfig, MemoryLink, MemorySource, StableConduit, StableConfig,
+    StableListener, StableRx, StableTx, Status, memory_listener,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-type Ends = (StableConduit<u64>, StableConduit<u64>);
+/// Both ends of a session over a line, and what has to be kept for it.
+struct Open {
+    near: StableConduit<u64>,
+    far: StableConduit<u64>,
+    line: Line,
+    _listener: StableListener<u64>,
+}
 
-async fn connect(line: &Line, mut listener: StableListener<u64>) -> (Ends, StableListener<u64>) {
-    let near = StableConduit::<u64>::connect(line.source()).await.unwrap();
+async fn open() -> Open {
+    let (listener, line, _) = two_lines();
+    let mut listener = StableListener::new(listener);
+    let near = StableConduit::connect(line.source()).await.unwrap();
     let far = listener.accept().await.unwrap();
-    ((near, far), listener)
+    Open { near, far, line, _listener: listener }
+}
+
+/// Traffic in both directions, under the eyes of those who notice a pause.
+struct Clocks {
+    statuses: [JoinHandle<Vec<Status>>; 2],
+    sent: [JoinHandle<u64>; 2],
+    received: [JoinHandle<(u64, Duration)>; 2],
+    stop: watch::Sender<bool>,
+}
+
+impl Clocks {
+    /// Begins, and gives a handle of the near end.
+    fn start(near: StableConduit<u64>, far: StableConduit<u64>) -> (Self, StableTx<u64>) {
+        let epoch = Instant::now();
+        let statuses = [watch_status(near.status()), watch_status(far.status())];
+        let (stop, stopped) = watch::channel(false);
+        let ((near_tx, near_rx), (far_tx, far_rx)) = (near.split(), far.split());
+        let migrator = near_tx.clone();
+        let sent =
+            [send_clock(near_tx, epoch, stopped.clone()), send_clock(far_tx, epoch, stopped)];
+        let received = [receive_clock(far_rx, epoch), receive_clock(near_rx, epoch)];
+        (Self { statuses, sent, received, stop }, migrator)
+    }
+
+    /// Everything has come, and nobody was ever without a link; gives how long the slowest message
+    /// was under way, and how many statuses were seen at least.
+    async fn stop(self) -> (Duration, usize) {
+        self.stop.send_replace(true);
+        let (mut slowest, mut changes) = (Duration::ZERO, usize::MAX);
+        for (sent, received) in self.sent.into_iter().zip(self.received) {
+            let (count, longest) = received.await.unwrap();
+            assert_eq!(count, sent.await.unwrap());
+            slowest = slowest.max(longest);
+        }
+        for seen in self.statuses {
+            let seen = seen.await.unwrap();
+            assert_never_suspended(&seen);
+            changes = changes.min(seen.len());
+        }
+        (slowest, changes)
+    }
 }
 
 /// Sends the time every millisecond, until told to stop; gives how many were sent.
@@ -75,39 +124,23 @@ fn assert_never_suspended(seen: &[Status]) {
 
 #[tokio::test(start_paused = true)]
 async fn a_migration_under_traffic_suspends_nothing_and_closes_the_old_link() {
-    let epoch = Instant::now();
-    let (listener, line, _) = two_lines();
-    let ((near, far), _listener) = connect(&line, StableListener::new(listener)).await;
-    let statuses = [watch_status(near.status()), watch_status(far.status())];
-    let (stop, stopped) = watch::channel(false);
-    let (near_tx, near_rx) = near.split();
-    let (far_tx, far_rx) = far.split();
-    let migrator = near_tx.clone();
-    let sent = [send_clock(near_tx, epoch, stopped.clone()), send_clock(far_tx, epoch, stopped)];
-    let received = [receive_clock(far_rx, epoch), receive_clock(near_rx, epoch)];
+    let Open { near, far, line: _line, _listener } = open().await;
+    let (clocks, migrator) = Clocks::start(near, far);
     for migrations in 1..=20 {
         sleep(Duration::from_millis(37)).await;
         migrator.migrate().await.unwrap();
         assert_eq!(migrator.stats().generation, migrations + 1);
     }
-    stop.send_replace(true);
-    for (sent, received) in sent.into_iter().zip(received) {
-        let (count, longest) = received.await.unwrap();
-        assert_eq!(count, sent.await.unwrap());
-        // One way, and one round trip for what was under way on the old link.
-        assert!(longest <= 3 * LATENCY + Duration::from_millis(2), "{longest:?}");
-    }
-    for seen in statuses {
-        let seen = seen.await.unwrap();
-        assert_never_suspended(&seen);
-        assert!(seen.len() > 15, "every link is seen: {}", seen.len());
-    }
+    drop(migrator);
+    let (longest, changes) = clocks.stop().await;
+    // One way, and one round trip for what was under way on the old link.
+    assert!(longest <= 3 * LATENCY + Duration::from_millis(2), "{longest:?}");
+    assert!(changes > 15, "every link is seen: {changes}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_old_link_is_closed_and_what_was_stuck_on_it_arrives_over_the_new_one() {
-    let (listener, line, _) = two_lines();
-    let ((near, far), _listener) = connect(&line, StableListener::new(listener)).await;
+    let Open { near, far, line, _listener } = open().await;
     let (near_tx, _near_rx) = near.split();
     let (far_tx, mut far_rx) = far.split();
     let before = line.network().clone();
@@ -129,8 +162,7 @@ async fn the_old_link_is_closed_and_what_was_stuck_on_it_arrives_over_the_new_on
 
 #[tokio::test(start_paused = true)]
 async fn a_migration_that_fails_keeps_the_old_link() {
-    let (listener, line, _) = two_lines();
-    let ((near, far), _listener) = connect(&line, StableListener::new(listener)).await;
+    let Open { near, far, line, _listener } = open().await;
     let statuses = [watch_status(near.status()), watch_status(far.status())];
     let (tx, mut rx) = near.split();
     let (far_tx, mut far_rx) = far.split();
@@ -157,10 +189,35 @@ async fn a_migration_that_fails_keeps_the_old_link() {
     }
 }
 
+/// The attempts of an outage, or those for the first link, are nothing that a migration has to wait
+/// for; and one that is given up is no reason to wait in the next outage.
+#[tokio::test(start_paused = true)]
+async fn a_migration_waits_for_no_backoff_and_causes_none() {
+    let (listener, line, _) = two_lines();
+    let mut listener = StableListener::<u64>::new(listener);
+    let mut config = StableConfig::default();
+    config.redial.backoff_min = Duration::from_secs(100);
+    config.redial.backoff_max = Duration::from_secs(100);
+    let near = StableConduit::<u64>::connect_with(line.source(), config).await.unwrap();
+    let (near, _rx) = near.split();
+    let _far = listener.accept().await.unwrap();
+    let start = Instant::now();
+    near.migrate().await.unwrap();
+    assert!(start.elapsed() <= 4 * LATENCY, "{:?}", start.elapsed());
+    line.network().ignore_dials();
+    let given_up = tokio::time::timeout(Duration::from_secs(1), near.migrate()).await;
+    assert!(given_up.is_err());
+    line.network().answer_dials();
+    let start = Instant::now();
+    line.network().cut_links();
+    let again = |status: &Status| matches!(status, Status::Connected { generation: 3, .. });
+    near.status().wait_for(again).await.unwrap();
+    assert!(start.elapsed() <= 4 * LATENCY, "{:?}", start.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn only_the_side_that_dials_can_migrate() {
-    let (listener, line, _) = two_lines();
-    let ((_near, far), _listener) = connect(&line, StableListener::new(listener)).await;
+    let Open { near: _near, far, line: _line, _listener } = open().await;
     let (tx, _rx) = far.split();
     assert_eq!(tx.migrate().await.unwrap_err().kind(), io::ErrorKind::Unsupported);
 }
@@ -199,9 +256,7 @@ impl LinkSource for Switch {
 
 #[tokio::test(start_paused = true)]
 async fn acknowledgements_may_overtake_the_hello_of_a_migration() {
-    let (listener, line, other) = two_lines();
-    let (listener, _keep) = (StableListener::<u64>::new(listener), other);
-    let ((near, far), _listener) = connect(&line, listener).await;
+    let Open { near, far, line, _listener } = open().await;
     let (tx, mut rx) = near.split();
     let (far_tx, _far_rx) = far.split();
     let migrator = tx.clone();
@@ -224,16 +279,8 @@ async fn acknowledgements_may_overtake_the_hello_of_a_migration() {
 
 #[tokio::test(start_paused = true)]
 async fn a_migration_dropped_at_any_poll_loses_nothing() {
-    let epoch = Instant::now();
-    let (listener, line, _) = two_lines();
-    let ((near, far), _listener) = connect(&line, StableListener::new(listener)).await;
-    let statuses = [watch_status(near.status()), watch_status(far.status())];
-    let (stop, stopped) = watch::channel(false);
-    let (near_tx, near_rx) = near.split();
-    let (far_tx, far_rx) = far.split();
-    let migrator = near_tx.clone();
-    let sent = [send_clock(near_tx, epoch, stopped.clone()), send_clock(far_tx, epoch, stopped)];
-    let received = [receive_clock(far_rx, epoch), receive_clock(near_rx, epoch)];
+    let Open { near, far, line: _line, _listener } = open().await;
+    let (clocks, migrator) = Clocks::start(near, far);
     // The future itself is woken once; what it has set going is met at every millisecond.
     for millis in 0..40 {
         let limit = Duration::from_millis(millis);
@@ -244,19 +291,13 @@ async fn a_migration_dropped_at_any_poll_loses_nothing() {
     let generation = migrator.stats().generation;
     migrator.migrate().await.unwrap();
     assert_eq!(migrator.stats().generation, generation + 1, "a later one still works");
-    stop.send_replace(true);
-    for (sent, received) in sent.into_iter().zip(received) {
-        assert_eq!(received.await.unwrap().0, sent.await.unwrap());
-    }
-    for seen in statuses {
-        assert_never_suspended(&seen.await.unwrap());
-    }
+    drop(migrator);
+    clocks.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_migration_that_is_given_up_while_it_dials_is_not_made() {
-    let (listener, line, _) = two_lines();
-    let ((near, _far), _listener) = connect(&line, StableListener::new(listener)).await;
+    let Open { near, far: _far, line, _listener } = open().await;
     let (tx, _rx) = near.split();
     line.network().ignore_dials();
     let given_up = tokio::time::timeout(Duration::from_secs(1), tx.migrate()).await;
@@ -270,8 +311,7 @@ async fn a_migration_that_is_given_up_while_it_dials_is_not_made() {
 
 #[tokio::test(start_paused = true)]
 async fn a_migration_after_the_end_fails() {
-    let (listener, line, _) = two_lines();
-    let ((near, far), _listener) = connect(&line, StableListener::new(listener)).await;
+    let Open { near, far, line: _line, _listener } = open().await;
     let (tx, _rx) = near.split();
     let (far_tx, _far_rx) = far.split();
     let late = tx.clone();

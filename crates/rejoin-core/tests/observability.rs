@@ -188,6 +188,26 @@ async fn events_are_as_documented_and_give_no_secret_away() {
     let answer = Raw::say(&connector, &unknown.encode()).await.answer().await;
     assert!(matches!(answer, ServerHello::Rejected { .. }));
 
+    // A peer that says again and again that it will end, and each time at another time, is heard once
+    // for each link.
+    let goings = |capture: &Capture| {
+        let records = capture.records.lock().unwrap();
+        records.iter().filter(|it| it.name == "the peer is going away").count()
+    };
+    let before = goings(&capture);
+    let mut hello = ClientHello::fresh_extended(ResumeKey::from_bytes(*b"nonce-of-another"));
+    for link in 1..=2 {
+        let mut raw = Raw::say(&connector, &hello.encode()).await;
+        let ServerHello::Accepted { key, .. } = raw.answer().await else { panic!("rejected") };
+        raw.send(b"\x00\x02\x00\x80\x80\x80\x02\x80\x80\x80\x08\x80\x80\x80\x02").await;
+        for delay in 0..100 {
+            raw.send(&[0, 8, delay]).await;
+            pass(Duration::from_millis(1)).await;
+        }
+        assert_eq!(goings(&capture), before + link);
+        hello = ClientHello::resume(Profile::Extended, key, None);
+    }
+
     // Strangers: one talks nonsense, and of those that say nothing one is too many.
     let stranger = Raw::say(&connector, SECRET.as_bytes()).await;
     pass(Duration::from_millis(10)).await;

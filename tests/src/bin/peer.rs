@@ -1,22 +1,27 @@
 //! One end of a session in a process of its own, for the tests in `tests/processes.rs` to kill and
-//! to freeze: `peer serve ADDRESS` or `peer call ADDRESS`.
+//! to freeze: `peer serve ADDRESS`, `peer serve-manual ADDRESS` or `peer call ADDRESS`.
 //!
 //! It sends every text back, and in answer to `resumes?` how many links it has had after the first.
-//! A server tells its address on the first line of its output.
+//! A server tells its address on the first line of its output. One that serves manually acknowledges
+//! nothing but what comes up to and with the last `ack!`.
 
 use std::error::Error;
 use std::time::Duration;
 
-use rejoin_tcp::{StableConduit, StableConfig, StableListener, TcpLinkListener, TcpSource};
+use rejoin_tcp::{
+    ListenerConfig, StableConduit, StableConfig, StableListener, TcpLinkListener, TcpSource,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let conduit = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve", address] => {
+        [serve @ ("serve" | "serve-manual"), address] => {
             let listener = TcpLinkListener::bind(address).await?;
             println!("{}", listener.local_addr()?);
-            let mut listener = StableListener::new(listener);
+            let mut config = ListenerConfig::default();
+            config.conduit.manual_ack = serve == "serve-manual";
+            let mut listener = StableListener::with_config(listener, config)?;
             let conduit = listener.accept().await?;
             // It has to take the links of those who come back.
             tokio::spawn(async move { while listener.accept().await.is_ok() {} });
@@ -28,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             config.peer_dead_after = Duration::from_secs(2);
             StableConduit::connect_with(TcpSource::new(address), config).await?
         }
-        _ => return Err("usage: peer serve|call ADDRESS".into()),
+        _ => return Err("usage: peer serve|serve-manual|call ADDRESS".into()),
     };
     echo(conduit).await
 }
@@ -36,7 +41,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn echo(conduit: StableConduit<String>) -> Result<(), Box<dyn Error>> {
     let (tx, mut rx) = conduit.split();
     while let Some(text) = rx.recv().await? {
-        if *text == "resumes?" {
+        if *text == "ack!" {
+            rx.last_position().into_iter().for_each(|position| rx.acknowledge(position));
+        } else if *text == "resumes?" {
             tx.send(&tx.stats().resumes.to_string()).await?;
         } else {
             tx.send(&text).await?;

@@ -239,12 +239,24 @@ impl Outbox {
 
     /// Accepts nothing any more.
     pub(crate) fn end(&self) {
+        Self::refuse_all(self.lock());
+    }
+
+    /// Accepts nothing any more, for good. Before anybody can see that, `take` is given the items
+    /// that were accepted and not taken, and then `record` the number of all: whoever is refused
+    /// finds recorded why.
+    pub(crate) fn end_with<S>(
+        &self,
+        session: &mut S,
+        take: impl Fn(&mut S, &mut Batch),
+        record: impl FnOnce(&mut S, u64),
+    ) {
         let mut state = self.lock();
-        state.ended = true;
-        state.news = true;
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        waiting.into_values().for_each(Waker::wake);
+        state.filling.take(|batch| take(session, batch));
+        record(session, state.next);
+        let offers = std::mem::take(&mut state.offers);
+        Self::refuse_all(state);
+        drop(offers);
     }
 
     /// Accepts nothing any more, and asks the driver to close after what was accepted.
@@ -303,6 +315,14 @@ impl Outbox {
     pub(crate) fn depth(&self) -> (u64, u64) {
         let state = self.lock();
         (state.next, state.cost_accepted - state.cost_released)
+    }
+
+    fn refuse_all(mut state: MutexGuard<'_, OutboxState>) {
+        state.ended = true;
+        state.news = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_values().for_each(Waker::wake);
     }
 
     pub(super) fn tell_driver(mut state: MutexGuard<'_, OutboxState>) {

@@ -6,7 +6,16 @@
 use std::time::{Duration, Instant};
 
 /// A timer that is later than this means that this process was stopped or starved.
-pub(crate) const TIMER_SLACK: Duration = Duration::from_secs(1);
+///
+/// In proportion to the time-out: were it not, a process that was stopped for a part of a short
+/// time-out would hold all of it against the peer. So the peer of which nothing was heard had at
+/// least three quarters of the time-out. Yet no less than timers are late on a machine that is
+/// merely busy, or else a peer that is dead would be excused for ever.
+pub(crate) fn timer_slack(dead_after: Duration) -> Duration {
+    const SLACK_MIN: Duration = Duration::from_millis(10);
+    const SLACK_MAX: Duration = Duration::from_secs(1);
+    (dead_after / 4).clamp(SLACK_MIN, SLACK_MAX)
+}
 
 /// What the silence of a peer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +32,8 @@ pub(super) struct Liveness {
     heard_at: Instant,
     pinged_at: Instant,
     ping_due: bool,
+    /// Whether this process was stopped since something was heard.
+    excused: bool,
     tokens: u64,
     /// The latest ping, until its pong comes.
     in_flight: Option<(u64, Instant)>,
@@ -36,6 +47,7 @@ impl Liveness {
             heard_at: now,
             pinged_at: now,
             ping_due: false,
+            excused: false,
             tokens: 0,
             in_flight: None,
         }
@@ -44,6 +56,7 @@ impl Liveness {
     /// Something was read.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = now;
+        self.excused = false;
     }
 
     /// The answer to a ping was read; gives the round trip, where the ping was the latest.
@@ -57,10 +70,14 @@ impl Liveness {
         if now < due_at {
             return Verdict::Alive;
         }
-        let overslept = now.duration_since(due_at) > TIMER_SLACK;
-        if overslept {
-            self.heard_at = now;
-        } else if now >= self.dead_at() {
+        let late = now.duration_since(due_at);
+        if late > timer_slack(self.dead_after) {
+            // From the second time on, only what was slept through is forgiven: a machine on which
+            // every timer is late must get to its verdict, too.
+            let before = std::mem::replace(&mut self.excused, true);
+            self.heard_at = if before { self.heard_at + late } else { now };
+        }
+        if now >= self.dead_at() {
             return Verdict::Dead;
         }
         self.ping_due = true;
@@ -122,6 +139,47 @@ mod tests {
         assert_eq!(liveness.handle_timeout(woken), Verdict::Alive);
         assert!(liveness.next_ping(woken).is_some(), "asks at once");
         assert_eq!(liveness.handle_timeout(woken + PING), Verdict::Alive);
+        assert_eq!(liveness.handle_timeout(woken + DEAD), Verdict::Dead);
+    }
+
+    /// With a short time-out, what was slept through counts as little as with a long one.
+    #[test]
+    fn what_is_late_is_in_proportion_to_the_time_out() {
+        let millis = Duration::from_millis;
+        let check = |dead_after: Duration, late: Duration, verdict: Verdict| {
+            let start = Instant::now();
+            let mut liveness = Liveness::new(start, dead_after / 2, dead_after);
+            assert_eq!(liveness.handle_timeout(start + dead_after / 2), Verdict::Alive);
+            assert_eq!(liveness.next_at(), start + dead_after, "nothing could be written");
+            let woken = start + dead_after + late;
+            assert_eq!(liveness.handle_timeout(woken), verdict, "{dead_after:?}, {late:?}");
+        };
+        check(DEAD, millis(1000), Verdict::Dead);
+        check(DEAD, millis(1001), Verdict::Alive);
+        check(millis(400), millis(100), Verdict::Dead);
+        check(millis(400), millis(101), Verdict::Alive);
+        check(millis(400), millis(900), Verdict::Alive);
+        // Timers have a grain of a millisecond, and busy machines a coarser one.
+        check(millis(2), millis(10), Verdict::Dead);
+        check(millis(2), millis(11), Verdict::Alive);
+    }
+
+    /// On a machine that is always late a dead peer is found out, if later.
+    #[test]
+    fn a_process_that_is_always_late_gets_to_its_verdict() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(start, PING, DEAD);
+        let mut now = start;
+        while liveness.handle_timeout(now) == Verdict::Alive {
+            let _ = liveness.next_ping(now);
+            now = liveness.next_at() + Duration::from_secs(3);
+            assert!(now < start + 10 * DEAD, "never");
+        }
+        assert!(now >= start + 2 * DEAD, "not before it was awake for so long");
+        // What is heard begins it all anew.
+        liveness.heard(now);
+        let woken = now + Duration::from_secs(3600);
+        assert_eq!(liveness.handle_timeout(woken), Verdict::Alive);
         assert_eq!(liveness.handle_timeout(woken + DEAD), Verdict::Dead);
     }
 

@@ -55,6 +55,8 @@ impl Entry {
 pub struct Sessions {
     sessions_max: usize,
     entries: HashMap<SessionId, Entry>,
+    /// With the standard hasher, whose random seed keeps the time of a look-up from telling how much
+    /// of a guessed key is right.
     by_key: HashMap<ResumeKey, SessionId>,
     by_nonce: HashMap<ResumeKey, SessionId>,
     /// The keys of sessions that were closed in good order, oldest first.
@@ -197,5 +199,20 @@ impl Sessions {
         for key in entry.keys() {
             self.by_key.remove(&key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    /// Whoever measures look-ups cannot know what is hashed alike.
+    #[test]
+    fn tables_hash_under_seeds_of_their_own() {
+        let key = ResumeKey::from_bytes([1; 16]);
+        let hashes = [(); 3].map(|()| Sessions::new(1).by_key.hasher().hash_one(key));
+        assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2], "{hashes:?}");
     }
 }

@@ -50,6 +50,10 @@ pub struct StableConfig {
     pub ping_interval: Duration,
     /// Give a link up when nothing was heard on it for this long, or nothing could be written to
     /// it. Default 20 s.
+    ///
+    /// A timer that fires late by more than a quarter of this, or a second, means that this process
+    /// was stopped itself, and the peer is given as long again. Less than about 50 ms is of no use:
+    /// a busy machine is silent for that long without being dead.
     pub peer_dead_after: Duration,
     /// How long a handshake on a new link may take. Default 5 s.
     pub handshake_deadline: Duration,

@@ -123,7 +123,7 @@ impl<S: LinkSource> Dialer<S> {
     ) -> Poll<Result<NewLink<S::Link>, AttemptError>> {
         loop {
             match &mut self.state {
-                State::Resting(_) if want != Want::Nothing => self.rest_over(&random),
+                State::Resting(_) if want != Want::Nothing => self.rest_over(want, &random),
                 State::Waiting(_, delay) if want != Want::Nothing => {
                     if delay.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
@@ -131,6 +131,9 @@ impl<S: LinkSource> Dialer<S> {
                     let State::Waiting(source, _) = self.take_state() else {
                         unreachable!("just matched")
                     };
+                    if want == Want::Link && self.role == Role::Initiator {
+                        self.backoff.attempt();
+                    }
                     self.begin(source, Goal::Any, hello());
                 }
                 State::Trying(trying) => {
@@ -230,17 +233,20 @@ impl<S: LinkSource> Dialer<S> {
         }
     }
 
-    fn rest_over(&mut self, random: impl Fn() -> u32) {
+    fn rest_over(&mut self, want: Want, random: impl Fn() -> u32) {
         let State::Resting(source) = self.take_state() else { return };
-        // An acceptor waits to be called; there is nothing to back off from.
-        let delay = match self.role {
-            Role::Initiator => self.backoff.delay(&self.config.redial, random()),
-            Role::Acceptor => Duration::ZERO,
+        let now = Instant::now();
+        // An acceptor waits to be called, and who replaces a link that works has the peer: there is
+        // nothing to back off from.
+        let at = if self.role == Role::Acceptor || want == Want::Replacement {
+            now
+        } else {
+            let delay = self.backoff.delay(&self.config.redial, random());
+            // A peer that is going away may still take its sessions back: only when it did not is it
+            // left alone for as long as it asked.
+            let asked = self.not_before.filter(|_| self.backoff.attempts() > 0);
+            (now + delay).max(asked.unwrap_or(now))
         };
-        // A peer that is going away may still take its sessions back: only when it did not is it
-        // left alone for as long as it asked.
-        let asked = self.not_before.filter(|_| self.backoff.attempts() > 0);
-        let at = (Instant::now() + delay).max(asked.unwrap_or_else(Instant::now));
         self.state = State::Waiting(source, Box::pin(tokio::time::sleep_until(at)));
     }
 
@@ -250,9 +256,6 @@ impl<S: LinkSource> Dialer<S> {
         let (keep, given_up) = oneshot::channel();
         let attempt: Attempt<S> = match self.role {
             Role::Initiator => {
-                if goal == Goal::Any {
-                    self.backoff.attempt();
-                }
                 let shaking_hands = Arc::clone(&shaking_hands);
                 Box::pin(attempt(source, goal, hello, config, given_up, shaking_hands))
             }

@@ -25,6 +25,7 @@ use crate::stable::allowance::Budget;
 use crate::stable::conduit::StableConduit;
 use crate::stable::config::{ConfigError, ListenerConfig};
 use crate::stable::driver::Driver;
+use crate::stable::error::SessionLost;
 use crate::stable::refuse::refuse;
 use crate::stable::registrar::{Registrar, Table};
 use crate::stable::shared::Shared;
@@ -64,7 +65,7 @@ type Admit = Box<dyn FnMut(&Candidate<'_>) -> Result<(), RejectReason> + Send>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Drained {
-    /// The sessions that did not end before the deadline, and are closed now.
+    /// The sessions that had not ended at the deadline, and were closed then.
     pub unfinished: Vec<Unfinished>,
 }
 
@@ -76,12 +77,33 @@ pub struct Unfinished {
     pub peer: Peer,
     /// Its figures at the deadline.
     pub stats: Stats,
+    /// Why closing it did not help: what the peer is not known to have. `None` where it has
+    /// everything, and the session ended in good order after all.
+    pub lost: Option<SessionLost>,
+}
+
+/// A session that is closed because it did not end in time.
+struct Late {
+    peer: Peer,
+    stats: Stats,
+    session: Arc<Shared>,
+}
+
+impl Late {
+    /// Waits for its end, which comes with the linger limit at the latest.
+    async fn ended(self) -> Unfinished {
+        let mut receipts = self.session.receipts.subscribe();
+        // The sender is in `self`.
+        let _ = receipts.wait_for(|it| it.ended).await;
+        let lost = self.session.lost().cloned();
+        Unfinished { peer: self.peer, stats: self.stats, lost }
+    }
 }
 
 /// What a listener wants of its router.
 enum Command {
     GoAway { retry_after: Duration },
-    CloseAll { reason: CloseReason, closed: oneshot::Sender<Vec<Unfinished>> },
+    CloseAll { reason: CloseReason, closed: oneshot::Sender<Vec<Late>> },
 }
 
 impl<F: MsgFamily> StableListener<F> {
@@ -173,7 +195,8 @@ impl<F: MsgFamily> StableListener<F> {
 
     /// Ends in good order: takes no new session, tells all peers that this side ends soon and when
     /// to try again, and waits until the sessions have ended or `limit` has passed. Then the rest is
-    /// closed, too.
+    /// closed, too, and reported once it has ended: after the [linger limit](crate::StableConfig::linger)
+    /// at the latest, as with every close.
     ///
     /// Links of peers that come back to their sessions are still taken meanwhile. It is up to the
     /// application to end its conduits. Sessions that were opened and not accepted are closed.
@@ -181,7 +204,8 @@ impl<F: MsgFamily> StableListener<F> {
     /// # Cancel safety
     ///
     /// Dropping the future is dropping the listener: nothing is accepted or closed any more, and
-    /// the sessions go on with the links that they have.
+    /// the sessions go on with the links that they have. Those that were closed by then end in the
+    /// background.
     pub async fn drain(mut self, retry_after: Duration, limit: Duration) -> Drained {
         self.table.lock().refuse_new(RejectReason::GoingAway);
         self.accepted.close();
@@ -194,7 +218,12 @@ impl<F: MsgFamily> StableListener<F> {
         let (closed, unfinished) = oneshot::channel();
         let reason = CloseReason::new(0, "the listener has ended");
         let _ = self.commands.send(Command::CloseAll { reason, closed }).await;
-        Drained { unfinished: unfinished.await.unwrap_or_default() }
+        let mut drained = Drained { unfinished: Vec::new() };
+        // They end beside each other, in whatever order they are waited for.
+        for late in unfinished.await.unwrap_or_default() {
+            drained.unfinished.push(late.ended().await);
+        }
+        drained
     }
 
     /// How many sessions there are, with or without a link.
@@ -437,7 +466,7 @@ fn obey<'a>(order: Command, sessions: impl Iterator<Item = (&'a Peer, Arc<Shared
         Command::CloseAll { reason, closed } => {
             let unfinished = open.map(|(peer, session)| {
                 session.outbox.close(reason.clone());
-                Unfinished { peer: peer.clone(), stats: session.stats() }
+                Late { peer: peer.clone(), stats: session.stats(), session }
             });
             // An error means that nobody wants to know any more.
             let _ = closed.send(unfinished.collect());

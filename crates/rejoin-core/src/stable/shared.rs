@@ -114,19 +114,22 @@ impl Shared {
         self.outcome.get().and_then(|outcome| outcome.lost.as_ref())
     }
 
-    /// Records the end and tells everybody who waits.
-    pub(super) fn end(&self, lost: Option<LossReason>, items: Vec<(Position, Bytes)>) {
-        let lost = lost.map(|reason| SessionLost {
-            reason,
-            acknowledged: self.receipts.borrow().acknowledged,
-            accepted: self.outbox.accepted(),
-        });
-        let in_order = lost.is_none();
-        let outcome = Outcome { lost, unacknowledged: Mutex::new(items.into()) };
-        if self.outcome.set(outcome).is_err() {
+    /// Records the end of `session`, and why it was lost if it was, and tells everybody who waits.
+    /// What was accepted since the driver's last turn goes with the rest.
+    pub(super) fn end(&self, lost: Option<LossReason>, session: &mut Session, ages: &Ages) {
+        if self.outcome.get().is_some() {
             return;
         }
-        self.outbox.end();
+        let in_order = lost.is_none();
+        self.outbox.end_with(session, Session::append, |session, accepted| {
+            // Before the log is emptied, which must not look like an acknowledgement.
+            self.publish_stats(session, ages);
+            let acknowledged = session.log().acked();
+            let lost = lost.map(|reason| SessionLost { reason, acknowledged, accepted });
+            let unacknowledged = Mutex::new(session.take_unacknowledged().into());
+            // Nobody else records an end.
+            let _ = self.outcome.set(Outcome { lost, unacknowledged });
+        });
         self.inbox.end(in_order);
         self.receipts.send_modify(|receipts| receipts.ended = true);
     }

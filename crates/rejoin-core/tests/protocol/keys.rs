@@ -321,6 +321,22 @@ fn a_base_session_whose_first_answer_was_lost_is_left_behind() {
     assert!(matches!(pair.wire().ends, [End::Up(_), End::Up(_)]));
 }
 
+/// The comparison takes all of a key together, and no bit of it is left out.
+#[test]
+fn every_bit_of_a_key_counts() {
+    let bytes: [u8; 16] = std::array::from_fn(|index| u8::try_from(index * 37 % 251).unwrap());
+    let key = ResumeKey::from_bytes(bytes);
+    assert_eq!(key, ResumeKey::from_bytes(bytes));
+    for bit in 0..128 {
+        let mut other = bytes;
+        other[bit / 8] ^= 1 << (bit % 8);
+        assert_ne!(key, ResumeKey::from_bytes(other), "bit {bit}");
+        // Two differences do not make up for each other.
+        other[15 - bit / 8] ^= 1 << (bit % 8);
+        assert_ne!(key, ResumeKey::from_bytes(other), "bit {bit} twice");
+    }
+}
+
 #[test]
 fn keys_do_not_show() {
     assert_eq!(format!("{:?}", ResumeKey::from_bytes([7; 16])), "ResumeKey(..)");

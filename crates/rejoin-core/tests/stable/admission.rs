@@ -88,8 +88,7 @@ async fn a_refusal_costs_the_link_only() {
     });
     let network = connector.network().clone();
     let mut world = World { listener: listener.unwrap(), connector, network };
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves().await;
     settle().await;
 
     verdict.store(2, Ordering::Relaxed);

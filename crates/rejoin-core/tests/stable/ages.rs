@@ -42,8 +42,7 @@ async fn nothing_else(tx: &Tx, rx: &mut Rx, range: std::ops::Range<u64>) {
 #[tokio::test(start_paused = true)]
 async fn it_expires_without_a_link() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves().await;
     world.network.ignore_dials();
     world.network.cut_links();
     until(&mut tx.status(), is_suspended).await;
@@ -58,8 +57,7 @@ async fn it_expires_without_a_link() {
 #[tokio::test(start_paused = true)]
 async fn it_expires_when_the_window_is_closed() {
     let mut world = World::with(MemoryConfig::default(), room(10, 5));
-    let (near, far) = world.open().await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves().await;
     send_all(&tx, 0..5).await;
     settle().await;
     expires(&tx).await;
@@ -71,8 +69,7 @@ async fn it_expires_when_the_window_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn it_expires_when_the_log_is_full() {
     let mut world = World::new();
-    let (near, far) = world.open_with(room(10, 10)).await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(10, 10)).await;
     world.network.freeze_links();
     let accepted = fill(&tx);
     expires(&tx).await;
@@ -86,8 +83,7 @@ async fn it_expires_when_the_log_is_full() {
 #[tokio::test(start_paused = true)]
 async fn it_expires_behind_what_others_have_sent() {
     let mut world = World::with(narrow(4), StableConfig::default());
-    let (near, far) = world.open().await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves().await;
     settle().await;
     world.network.freeze_links();
     send_all(&tx, 0..50).await;
@@ -100,8 +96,7 @@ async fn it_expires_behind_what_others_have_sent() {
 #[tokio::test(start_paused = true)]
 async fn ages_at_the_limits() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves().await;
     let none = send_within(&tx, 9, Duration::ZERO).await;
     assert!(matches!(none, Err(SendError::Expired)), "{none:?}");
     assert_eq!(send_within(&tx, 0, Duration::MAX).await.unwrap().get(), 0);
@@ -115,8 +110,7 @@ async fn ages_at_the_limits() {
 #[tokio::test(start_paused = true)]
 async fn it_is_withdrawn_when_dropped() {
     let mut world = World::new();
-    let (near, far) = world.open_with(room(10, 10)).await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(10, 10)).await;
     world.network.ignore_dials();
     world.network.cut_links();
     until(&mut tx.status(), is_suspended).await;
@@ -139,8 +133,7 @@ async fn it_is_withdrawn_when_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_close_gives_it_back() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves().await;
     world.network.ignore_dials();
     world.network.cut_links();
     until(&mut tx.status(), is_suspended).await;
@@ -163,8 +156,7 @@ async fn a_position_means_delivered_and_expired_means_not() {
     const SENDERS: u64 = 6;
     const EACH: u64 = 150;
     let mut world = World::with(narrow(6), room(20, 12));
-    let (near, far) = world.open_with(room(20, 12)).await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(20, 12)).await;
     let network = world.network.clone();
     let cutter = tokio::spawn(async move {
         for n in 0u64.. {
@@ -227,8 +219,7 @@ async fn pass_some(millis: u64) {
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_room_has_a_limit() {
     let mut world = World::new();
-    let (near, far) = world.open_with(room(5, 5)).await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(5, 5)).await;
     world.network.freeze_links();
     let accepted = fill(&tx);
     let start = Instant::now();

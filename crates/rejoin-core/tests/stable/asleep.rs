@@ -3,15 +3,18 @@
 
 use std::time::Duration;
 
-use rejoin_core::{MemoryConfig, MemoryListener, Status, SuspendCause, memory_listener};
+use rejoin_core::{
+    MemoryConfig, MemoryListener, StableConfig, Status, SuspendCause, memory_listener,
+};
 
 use crate::common::{Conduit, is_suspended, narrow, send_all, settle, until, within};
 use crate::peer::{EXTENDED, Peer, read_frame};
 
 /// A conduit and its peer, whose links take what `memory` says.
-async fn writing(memory: MemoryConfig) -> (Conduit, Peer, MemoryListener) {
+async fn writing(memory: MemoryConfig, config: StableConfig) -> (Conduit, Peer, MemoryListener) {
     let (mut listener, connector) = memory_listener(memory);
-    let (conduit, peer) = tokio::join!(within(Conduit::connect(connector.source())), async {
+    let dial = within(Conduit::connect_with(connector.source(), config));
+    let (conduit, peer) = tokio::join!(dial, async {
         let mut peer = Peer::accept(&mut listener).await;
         peer.recv_client_hello().await;
         peer.send_server_hello(EXTENDED, [1; 16], None).await;
@@ -37,7 +40,7 @@ async fn read_items(peer: &mut Peer) {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_was_stopped_while_writing_holds_nothing_against_the_link() {
-    let (conduit, mut peer, _listener) = writing(narrow(5)).await;
+    let (conduit, mut peer, _listener) = writing(narrow(5), StableConfig::default()).await;
     let (tx, _rx) = conduit.split();
     send_all(&tx, 0..ITEMS).await;
     settle().await;
@@ -48,9 +51,25 @@ async fn a_process_that_was_stopped_while_writing_holds_nothing_against_the_link
     assert!(matches!(&*tx.status().borrow(), Status::Connected { generation: 1, .. }));
 }
 
+/// What is late is measured by the time-out: an eye that closes for less than a second counts, too.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_stopped_for_a_moment_leaves_nobody_with_a_short_time_out() {
+    let mut config = StableConfig::default();
+    config.ping_interval = Duration::from_millis(100);
+    config.peer_dead_after = Duration::from_millis(400);
+    let (conduit, mut peer, _listener) = writing(narrow(5), config).await;
+    let (tx, _rx) = conduit.split();
+    send_all(&tx, 0..ITEMS).await;
+    crate::common::pass(Duration::from_millis(50)).await;
+    tokio::time::advance(Duration::from_millis(900)).await;
+    crate::common::pass(Duration::from_millis(50)).await;
+    read_items(&mut peer).await;
+    assert!(matches!(&*tx.status().borrow(), Status::Connected { generation: 1, .. }));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_loses_its_link_though_it_talks() {
-    let (conduit, mut peer, _listener) = writing(narrow(5)).await;
+    let (conduit, mut peer, _listener) = writing(narrow(5), StableConfig::default()).await;
     let (tx, _rx) = conduit.split();
     send_all(&tx, 0..ITEMS).await;
     let mut status = tx.status();

@@ -15,6 +15,7 @@ const PAYLOAD: [u8; 1024] = [7; 1024];
 
 fn world(budget: u64) -> World {
     let mut config = ListenerConfig::default();
+    config.conduit.message_bytes_max = 4 << 10;
     config.conduit.send_log_bytes_max = 1 << 20;
     config.conduit.inbox_bytes_max = 1 << 20;
     config.buffered_bytes_max = usize::try_from(budget).unwrap();
@@ -168,7 +169,7 @@ async fn an_idle_session_gives_back_what_it_had() {
 /// A peer of the base profile knows no window; nobody reads what there is no room for.
 #[tokio::test(start_paused = true)]
 async fn base_profile_peers_are_bounded_like_all() {
-    let mut world = world(0);
+    let mut world = world(4 * KIB);
     let mut peer = Peer::dial(&world.connector).await;
     peer.send_client_hello(0, None, None).await;
     assert_eq!(peer.recv_server_hello().await.flags, 0);

@@ -62,8 +62,7 @@ async fn sending_receiving_and_waiting_for_receipts() {
 
 async fn all_at_every_poll(when: Drop, cuts: bool) {
     let mut world = world();
-    let (near, far) = world.open_with(room(4, 3)).await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(4, 3)).await;
     let before = capacity(&world, &tx, &mut rx).await;
     let cutter = cuts.then(|| cutter(&world.network));
 
@@ -132,8 +131,7 @@ async fn all_at_every_poll(when: Drop, cuts: bool) {
 async fn those_who_stay_in_the_queue_are_served_when_others_leave() {
     for when in BOTH {
         let mut world = world();
-        let (near, far) = world.open_with(room(4, 3)).await;
-        let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+        let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(4, 3)).await;
         let mut waiting = Vec::new();
         for n in 0..60u64 {
             let tx = tx.clone();
@@ -276,8 +274,7 @@ async fn closing() {
 #[tokio::test(start_paused = true)]
 async fn a_close_that_was_never_polled_does_nothing() {
     let mut world = World::new();
-    let (near, far) = world.open_with(StableConfig::default()).await;
-    let ((tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut far_rx)) = world.halves_with(StableConfig::default()).await;
     drop(tx.clone().close());
     within(send(&tx, 0)).await.unwrap();
     expect_all(&mut far_rx, 0..1).await;

@@ -17,11 +17,13 @@ use crate::common::{
 const LONG: Duration = Duration::from_secs(1000);
 /// Tells the receiver that it has everything.
 const LAST: u64 = u64::MAX;
+/// Larger than the numbers of one sender.
+const OTHERS: u64 = 1_000_000;
 
 const BOTH_WAYS: [(Drop, bool); 4] =
     [(Drop::Pending, false), (Drop::Woken, false), (Drop::Pending, true), (Drop::Woken, true)];
 
-/// Receives until the last item, and gives the others.
+/// Receives until the last item, slowly, so that senders have to wait; gives the others.
 fn receive_all(mut rx: Rx) -> JoinHandle<(Vec<u64>, Rx)> {
     tokio::spawn(async move {
         let mut received = Vec::new();
@@ -30,6 +32,7 @@ fn receive_all(mut rx: Rx) -> JoinHandle<(Vec<u64>, Rx)> {
                 LAST => return (received, rx),
                 n => received.push(n),
             }
+            pass(Duration::from_millis(1)).await;
         }
     })
 }
@@ -38,11 +41,11 @@ fn receive_all(mut rx: Rx) -> JoinHandle<(Vec<u64>, Rx)> {
 async fn sending_with_a_time_limit_on_the_wait() {
     for (when, cuts) in BOTH_WAYS {
         let mut world = world();
-        let (near, far) = world.open_with(room(4, 3)).await;
-        let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+        let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(4, 3)).await;
         let before = capacity(&world, &tx, &mut rx).await;
         let cutter = cuts.then(|| cutter(&world.network));
         let receiving = receive_all(rx);
+        let mut gave_up = 0;
         for n in 0..80 {
             // Some of those that are short give up by themselves.
             let wait = if n % 2 == 0 { LONG } else { Duration::from_millis(n % 3) };
@@ -51,12 +54,16 @@ async fn sending_with_a_time_limit_on_the_wait() {
                     cancel_at_every_poll(when, async || tx.send_timeout(&&item(n)[..], wait).await);
                 match sent.await {
                     Ok(position) => break position,
-                    Err(SendError::Full) if wait < LONG => yield_now().await,
+                    Err(SendError::Full) if wait < LONG => {
+                        gave_up += 1;
+                        pass(Duration::from_millis(1)).await;
+                    }
                     Err(error) => panic!("{error}"),
                 }
             };
             assert_eq!(position.get(), before + n);
         }
+        assert!(gave_up > 0, "{when:?}, cuts: {cuts}");
         within(send(&tx, LAST)).await.unwrap();
         let (received, mut rx) = within(receiving).await.unwrap();
         assert!(received.into_iter().eq(0..80), "{when:?}, cuts: {cuts}");
@@ -72,11 +79,21 @@ async fn sending_with_a_time_limit_on_the_wait() {
 async fn sending_what_expires() {
     for (when, cuts) in BOTH_WAYS {
         let mut world = world();
-        let (near, far) = world.open_with(room(4, 3)).await;
-        let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+        let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(4, 3)).await;
         let before = capacity(&world, &tx, &mut rx).await;
         let cutter = cuts.then(|| cutter(&world.network));
         let receiving = receive_all(rx);
+        // Others who do not give up are in the queue, too.
+        let others = [1, 2].map(|other| {
+            let tx = tx.clone();
+            tokio::spawn(async move {
+                let mut sent = Vec::new();
+                for n in other * OTHERS..other * OTHERS + 60 {
+                    sent.push((n, within(tx.send_within(&&item(n)[..], LONG)).await.unwrap()));
+                }
+                sent
+            })
+        });
         // Each attempt has a number of its own.
         let (mut number, mut sent, mut dropped, mut never) =
             (0, Vec::new(), Vec::new(), Vec::new());
@@ -104,10 +121,15 @@ async fn sending_what_expires() {
                 yield_now().await;
             }
         }
+        for other in others {
+            sent.extend(within(other).await.unwrap());
+        }
         within(send(&tx, LAST)).await.unwrap();
         let (received, mut rx) = within(receiving).await.unwrap();
         let at = format!("{when:?}, cuts: {cuts}");
-        assert!(received.is_sorted_by(|a, b| a < b), "each once and in order: {at}");
+        let own = received.iter().filter(|&&n| n < OTHERS);
+        assert!(own.is_sorted_by(|a, b| a < b), "each once and in order: {at}");
+        assert_eq!(received.iter().filter(|&&n| n >= OTHERS).count(), 120);
         for (n, position) in sent {
             let index = usize::try_from(position.get() - before).unwrap();
             assert_eq!(received[index], n, "{at}");
@@ -157,8 +179,7 @@ fn count_all(mut rx: Rx) -> JoinHandle<u64> {
 async fn migrating() {
     for (when, cuts) in BOTH_WAYS {
         let mut world = world();
-        let (near, far) = world.open_with(room(4, 3)).await;
-        let ((tx, near_rx), (far_tx, far_rx)) = (near.split(), far.split());
+        let ((tx, near_rx), (far_tx, far_rx)) = world.halves_with(room(4, 3)).await;
         let migrator = tx.clone();
         let sending = [send_slowly(tx, 2000), send_slowly(far_tx, 2000)];
         let receiving = [count_all(far_rx), count_all(near_rx)];
@@ -181,6 +202,8 @@ async fn migrating() {
         let before = migrator.stats();
         assert!(before.generation > 40, "{before:?}");
         assert!(before.messages_accepted < 2000, "the traffic goes on: {before:?}");
+        let given_up = poll_times(migrator.migrate(), 1, Drop::Pending).await;
+        assert!(given_up.is_none());
         settle().await;
         assert_eq!(migrator.stats().generation, before.generation, "none that nobody waits for");
         within(migrator.migrate()).await.unwrap();
@@ -199,8 +222,7 @@ async fn closing_and_keeping_the_handle() {
     for (when, cuts) in BOTH_WAYS {
         for times in 1..6 {
             let mut world = world();
-            let (near, far) = world.open_with(room(4, 3)).await;
-            let ((tx, near_rx), (far_tx, far_rx)) = (near.split(), far.split());
+            let ((tx, near_rx), (far_tx, far_rx)) = world.halves_with(room(4, 3)).await;
             let cutter = cuts.then(|| cutter(&world.network));
             let status = far_tx.status();
             let receiving = [count_all(far_rx), count_all(near_rx)];

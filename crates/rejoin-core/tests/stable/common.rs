@@ -16,6 +16,7 @@ use tokio::sync::watch;
 pub(crate) type Conduit = StableConduit<Raw>;
 pub(crate) type Tx = StableTx<Raw>;
 pub(crate) type Rx = StableRx<Raw>;
+pub(crate) type Halves = (Tx, Rx);
 
 /// What one test item costs in a log or a window: 8 bytes and 32 more.
 pub(crate) const ITEM: usize = 40;
@@ -58,6 +59,16 @@ impl World {
 
     pub(crate) async fn open(&mut self) -> (Conduit, Conduit) {
         self.open_with(StableConfig::default()).await
+    }
+
+    /// The handles of both ends: the client's, and the server's.
+    pub(crate) async fn halves_with(&mut self, config: StableConfig) -> (Halves, Halves) {
+        let (near, far) = self.open_with(config).await;
+        (near.split(), far.split())
+    }
+
+    pub(crate) async fn halves(&mut self) -> (Halves, Halves) {
+        self.halves_with(StableConfig::default()).await
     }
 }
 

@@ -130,8 +130,7 @@ async fn defect_03_a_stranger_with_a_made_up_key_gets_what_is_anothers() {
 #[tokio::test(start_paused = true)]
 async fn defect_04_a_time_out_around_recv_loses_the_receive_half() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, mut near_rx), (far_tx, _far_rx)) = (near.split(), far.split());
+    let ((near_tx, mut near_rx), (far_tx, _far_rx)) = world.halves().await;
     for n in 0..10 {
         timeout(Duration::from_millis(30), recv(&mut near_rx)).await.unwrap_err();
         send(&far_tx, n).await.unwrap();
@@ -144,8 +143,7 @@ async fn defect_04_a_time_out_around_recv_loses_the_receive_half() {
 async fn defect_05_cancelling_recv_during_a_reconnect_hangs_the_next() {
     for when in [Drop::Pending, Drop::Woken] {
         let mut world = World::new();
-        let (near, far) = world.open().await;
-        let ((near_tx, mut near_rx), (far_tx, _far_rx)) = (near.split(), far.split());
+        let ((near_tx, mut near_rx), (far_tx, _far_rx)) = world.halves().await;
         let mut status = near_tx.status();
         world.network.refuse_dials();
         world.network.cut_links();
@@ -165,8 +163,7 @@ async fn defect_05_cancelling_recv_during_a_reconnect_hangs_the_next() {
 #[tokio::test(start_paused = true)]
 async fn defect_06_both_ends_replay_before_they_read_and_hang() {
     let mut world = World::with(narrow(2), room(200, 200));
-    let (near, far) = world.open_with(room(200, 200)).await;
-    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = world.halves_with(room(200, 200)).await;
     settle().await;
     // Both have written everything, and nothing of it arrives.
     world.network.freeze_links();
@@ -184,8 +181,7 @@ async fn defect_06_both_ends_replay_before_they_read_and_hang() {
 #[tokio::test(start_paused = true)]
 async fn defect_07_a_graceful_close_surfaces_as_an_io_error() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = world.halves().await;
     send_all(&far_tx, 0..3).await;
     within(far_tx.close()).await.unwrap();
     expect_all(&mut near_rx, 0..3).await;
@@ -199,8 +195,7 @@ async fn defect_07_a_graceful_close_surfaces_as_an_io_error() {
 async fn defect_08_one_way_traffic_never_trims_the_replay_buffer() {
     // Nobody reads, so that nothing but an acknowledgement on its own can tell what has arrived.
     let mut world = World::with(MemoryConfig::default(), room(100, 2000));
-    let (near, far) = world.open_with(room(10, 100)).await;
-    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves_with(room(10, 100)).await;
     within(send_all(&near_tx, 0..1000)).await;
     within(near_tx.flush_acked()).await.unwrap();
     assert_eq!(near_tx.stats().send_log_bytes, 0);
@@ -274,8 +269,7 @@ async fn defect_12_a_server_cannot_route_by_key_and_keeps_no_sessions() {
     let mut world = World::new();
     let mut pairs = Vec::new();
     for n in 0..20 {
-        let (near, far) = world.open().await;
-        let (near, far) = (near.split(), far.split());
+        let (near, far) = world.halves().await;
         send(&near.0, n).await.unwrap();
         pairs.push((near, far));
     }
@@ -315,8 +309,7 @@ async fn defect_14_the_wake_up_after_a_reconnect_is_missed() {
     // Every moment of an outage is a moment in which somebody begins to wait.
     for turns in 0..40 {
         let mut world = World::with(MemoryConfig::default(), room(4, 4));
-        let (near, far) = world.open_with(room(4, 4)).await;
-        let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+        let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves_with(room(4, 4)).await;
         settle().await;
         world.network.freeze_links();
         let full = fill(&near_tx);
@@ -395,8 +388,7 @@ async fn defect_17_the_replay_buffer_is_unbounded_and_silence_and_absence_go_unn
     let mut config = StableConfig::default();
     config.send_log_bytes_max = 1000;
     let mut world = World::with(MemoryConfig::default(), config.clone());
-    let (near, far) = world.open_with(config.clone()).await;
-    let ((near_tx, _near_rx), (far_tx, _far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (far_tx, _far_rx)) = world.halves_with(config.clone()).await;
     settle().await;
     // Nobody answers any more, and no link says so.
     world.network.freeze_links();

@@ -4,16 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoin_core::protocol::RejectReason;
+use rejoin_core::protocol::{LossReason, RejectReason};
 use rejoin_core::{
     Drained, LinkListener, MemoryConfig, MemoryLink, MemoryListener, StableConfig, StableListener,
-    Status, memory_listener,
+    Status, Unfinished, memory_listener,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::common::{World, expect_all, is_connected, recv, send, send_all, settle, until, within};
+use crate::common::{
+    World, expect_all, is_connected, narrow, pass, recv, room, send, send_all, settle, until,
+    within,
+};
 use crate::peer::{EXTENDED, Peer};
 
 const RETRY_AFTER: Duration = Duration::from_secs(7);
@@ -40,8 +43,7 @@ fn going_away(status: &Status) -> Option<Duration> {
 #[tokio::test(start_paused = true)]
 async fn it_is_announced_and_who_finds_nobody_waits_for_as_long_as_asked() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = world.halves().await;
     let mut status = near_tx.status();
     let start = Instant::now();
     let (draining, world) = drain(world, Duration::from_secs(600)).await;
@@ -150,7 +152,11 @@ async fn who_does_not_finish_is_reported_and_closed() {
     send_all(&near_tx, 0..5).await;
     send_all(&far_tx, 0..2).await;
     let drained = within(draining).await.unwrap();
-    assert!(start.elapsed() >= limit && start.elapsed() < limit + Duration::from_millis(10));
+    assert!(start.elapsed() >= limit && start.elapsed() < limit + Duration::from_secs(1));
+    assert!(drained.unfinished.iter().all(|session| session.lost.is_none()), "{drained:?}");
+    // They have ended already, in good order.
+    assert!(far_tx.status().borrow().is_final());
+    assert_eq!(far_tx.stats().messages_acknowledged, 2);
     let mut received: Vec<_> =
         drained.unfinished.iter().map(|session| session.stats.messages_received).collect();
     received.sort_unstable();
@@ -167,6 +173,71 @@ async fn who_does_not_finish_is_reported_and_closed() {
         panic!()
     };
     assert_eq!(reason.text(), "the listener has ended");
+}
+
+/// The deadline has passed, and a peer is still busy with what it was sent before: the report waits
+/// until it has everything, also over a link that it makes meanwhile.
+#[tokio::test(start_paused = true)]
+async fn who_is_slow_is_reported_once_it_has_everything() {
+    const COUNT: u64 = 100;
+    let mut world = World::with(narrow(4), room(200, 4));
+    let ((near_tx, mut near_rx), (far_tx, _far_rx)) = world.halves_with(room(200, 4)).await;
+    send_all(&far_tx, 0..COUNT).await;
+    let limit = Duration::from_secs(2);
+    let start = Instant::now();
+    let (draining, world) = drain(world, limit).await;
+    // Little by little, and for longer than the limit, though not for longer than one lingers.
+    for n in 0..COUNT {
+        pass(Duration::from_millis(70)).await;
+        expect_all(&mut near_rx, n..n + 1).await;
+        if n == 60 {
+            assert!(start.elapsed() > limit);
+            world.network.cut_links();
+        }
+        let has_all = far_tx.stats().messages_acknowledged == COUNT;
+        assert!(has_all || !draining.is_finished(), "reported while {n} are read");
+    }
+    assert_eq!(within(recv(&mut near_rx)).await.unwrap(), None);
+    let drained = within(draining).await.unwrap();
+    let [late] = &drained.unfinished[..] else { panic!("{drained:?}") };
+    assert!(late.lost.is_none(), "{late:?}");
+    assert!(late.stats.messages_acknowledged < COUNT, "{late:?}");
+    assert!(near_tx.stats().resumes > 0);
+    assert!(far_tx.status().borrow().is_final());
+}
+
+/// Whoever does not even answer the close is waited for as long as one lingers, and no longer; what
+/// it is not known to have is in the report.
+#[tokio::test(start_paused = true)]
+async fn who_is_gone_is_reported_as_lost_when_the_linger_limit_has_passed() {
+    let mut world = World::new();
+    let ((_near_tx, _near_rx), (far_tx, _far_rx)) = world.halves().await;
+    let (gone_near, gone) = world.open().await;
+    send_all(&far_tx, 0..3).await;
+    far_tx.flush_acked().await.unwrap();
+    let (gone_tx, _gone_rx) = gone.split();
+    send_all(&gone_tx, 0..1).await;
+    gone_tx.flush_acked().await.unwrap();
+    let network = world.network.clone();
+    let limit = Duration::from_secs(5);
+    let start = Instant::now();
+    let (draining, _world) = drain(world, limit).await;
+    network.ignore_dials();
+    network.freeze_links();
+    send_all(&gone_tx, 1..4).await;
+    let drained = within(draining).await.unwrap();
+    let lasted = start.elapsed();
+    let linger = StableConfig::default().linger;
+    assert!(lasted >= limit + linger && lasted < limit + linger + Duration::from_secs(1));
+    assert_eq!(drained.unfinished.len(), 2);
+    let lost = |session: &&Unfinished| {
+        let lost = session.lost.as_ref().expect("it never answered");
+        assert_eq!(lost.reason, LossReason::LingerExpired);
+        (lost.acknowledged, lost.accepted) == (1, 4)
+    };
+    assert_eq!(drained.unfinished.iter().filter(lost).count(), 1, "{drained:?}");
+    assert_eq!(gone_tx.take_unacknowledged().len(), 3);
+    drop(gone_near);
 }
 
 /// Fails for good when it is told to.

@@ -129,7 +129,8 @@ fn nonsense_is_refused_by_name() {
     check(|it| it.sessions_max = 0, Some("sessions_max"));
     check(|it| it.backlog_max = 0, Some("backlog_max"));
     check(|it| it.pending_handshakes_max = usize::MAX, Some("pending_handshakes_max"));
-    check(|it| it.buffered_bytes_max = 0, None);
+    check(|it| it.buffered_bytes_max = (16 << 20) - 1, Some("buffered_bytes_max"));
+    check(|it| it.buffered_bytes_max = 16 << 20, None);
 }
 
 /// Wherever settings are taken, they are checked.

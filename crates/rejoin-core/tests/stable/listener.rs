@@ -97,8 +97,7 @@ async fn peers_that_vanish_after_their_hello_are_forgotten_soon() {
         assert_eq!(world.listener.sessions(), 100);
         crate::common::pass(Duration::from_secs(31)).await;
         assert_eq!(world.listener.sessions(), 0, "stays: {stays}");
-        let (near, far) = world.open().await;
-        let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+        let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves().await;
         send(&near_tx, 0).await.unwrap();
         expect_all(&mut far_rx, 0..1).await;
     }
@@ -185,8 +184,7 @@ async fn what_was_accepted_is_delivered_after_all_handles_are_dropped() {
 #[tokio::test(start_paused = true)]
 async fn gibberish_costs_the_link_and_nothing_else() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = world.halves().await;
     for payload in [&b"GET / HTTP/1.1"[..], b"", &[0x16; 600], b"ROCH", &[0xff; 25]] {
         let mut peer = Peer::dial(&world.connector).await;
         peer.send(payload).await;

@@ -19,8 +19,7 @@ fn manual() -> World {
 #[tokio::test(start_paused = true)]
 async fn acknowledgements_are_the_applications_and_cumulative() {
     let mut world = manual();
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves().await;
     assert_eq!(far_rx.last_position(), None);
     far_rx.acknowledge(Position::new(7));
     // More than would be acknowledged at once otherwise.
@@ -44,8 +43,7 @@ async fn acknowledgements_are_the_applications_and_cumulative() {
 #[tokio::test(start_paused = true)]
 async fn a_resume_acknowledges_nothing_and_delivers_nothing_twice() {
     let mut world = manual();
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = world.halves().await;
     send_all(&near_tx, 0..10).await;
     expect_all(&mut far_rx, 0..8).await;
     far_rx.acknowledge(Position::new(2));
@@ -72,8 +70,7 @@ async fn a_resume_acknowledges_nothing_and_delivers_nothing_twice() {
 #[tokio::test(start_paused = true)]
 async fn what_was_not_acknowledged_is_given_back() {
     let mut world = manual();
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = world.halves().await;
     send_all(&near_tx, 0..9).await;
     expect_all(&mut far_rx, 0..6).await;
     far_rx.acknowledge(Position::new(3));
@@ -92,8 +89,7 @@ async fn what_was_not_acknowledged_is_given_back() {
 #[tokio::test(start_paused = true)]
 async fn a_close_waits_for_the_application_to_acknowledge() {
     let mut world = manual();
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves().await;
     send_all(&near_tx, 0..3).await;
     let closing = tokio::spawn(async move { near_tx.close().await });
     expect_all(&mut far_rx, 0..3).await;
@@ -116,8 +112,7 @@ async fn a_close_that_is_never_acknowledged_is_a_loss() {
         if patient {
             config.linger = Duration::from_secs(100);
         }
-        let (near, far) = world.open_with(config).await;
-        let ((near_tx, _near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+        let ((near_tx, _near_rx), (far_tx, mut far_rx)) = world.halves_with(config).await;
         send_all(&near_tx, 0..3).await;
         let start = Instant::now();
         let sender = near_tx.clone();
@@ -140,8 +135,7 @@ async fn a_base_profile_peer_hears_the_application_only() {
     let mut world = manual();
     let mut config = StableConfig::default();
     config.profile = Profile::Base;
-    let (near, far) = world.open_with(config).await;
-    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (far_tx, mut far_rx)) = world.halves_with(config).await;
     send_all(&near_tx, 0..5).await;
     expect_all(&mut far_rx, 0..5).await;
     far_rx.acknowledge(Position::new(1));

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use rejoin_core::protocol::LossReason;
+use rejoin_core::{SendError, StableConfig, Status};
 use tokio::time::timeout;
 
-use crate::common::{Drop, World, narrow, poll_times, recv, room, send};
+use crate::common::{
+    Drop, ITEM, World, is_suspended, item, narrow, number, poll_times, recv, room, send, send_all,
+    settle, until,
+};
 
 /// Clones send at once, some giving up now and then, while links are cut: everything that was
 /// accepted arrives, once, in the order of the positions that were given out.
@@ -13,8 +18,7 @@ async fn senders_at_once_under_cuts() {
     const SENDERS: u64 = 4;
     const EACH: u64 = 400;
     let mut world = World::with(narrow(20), room(16, 16));
-    let (near, far) = world.open_with(room(16, 16)).await;
-    let ((tx, _near_rx), (_far_tx, mut rx)) = (near.split(), far.split());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves_with(room(16, 16)).await;
     let network = world.network.clone();
     let cutter = tokio::spawn(async move {
         let mut often = tokio::time::interval(Duration::from_millis(3));
@@ -61,6 +65,78 @@ async fn senders_at_once_under_cuts() {
     cutter.abort();
     timeout(Duration::from_secs(20), tx.flush_acked()).await.expect("hangs").unwrap();
     assert!(tx.stats().resumes > 0);
+}
+
+/// A sender on another thread that is refused in the very moment of the loss reads why, and what was
+/// not acknowledged is there to be taken back: no moment in between says *closed*.
+#[test]
+fn a_sender_that_meets_the_end_reads_why_it_came() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    for _ in 0..5 {
+        let mut world = runtime.block_on(async { World::new() });
+        let mut config = StableConfig::default();
+        // Many small messages, so that to take them back is no matter of an instant.
+        config.send_log_bytes_max = 30_000 * ITEM;
+        let (near, _far) = runtime.block_on(world.open_with(config));
+        let (tx, _rx) = near.split();
+        world.network.refuse_dials();
+        world.network.cut_links();
+        runtime.block_on(until(&mut tx.status(), is_suspended));
+        let sender = {
+            let tx = tx.clone();
+            std::thread::spawn(move || {
+                let mut accepted = 0;
+                loop {
+                    match tx.try_send(&&item(accepted)[..]) {
+                        Ok(_) => accepted += 1,
+                        Err(SendError::Full) => std::hint::spin_loop(),
+                        Err(error) => return (accepted, error, tx.take_unacknowledged().len()),
+                    }
+                }
+            })
+        };
+        while tx.stats().send_log_messages < 20_000 {
+            runtime.block_on(settle());
+        }
+        runtime.block_on(until(&mut tx.status(), Status::is_final));
+        let (accepted, error, taken) = sender.join().unwrap();
+        let SendError::Lost(lost) = error else { panic!("{error}") };
+        assert_eq!((lost.accepted, lost.acknowledged), (accepted, 0));
+        assert_eq!(taken as u64, accepted);
+    }
+}
+
+/// What was accepted and not yet looked at when the runtime ended is handed back with the rest.
+#[test]
+fn a_runtime_that_ends_gives_back_what_its_driver_has_not_seen() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let mut world = runtime.block_on(async { World::new() });
+    let (near, _far) = runtime.block_on(world.open());
+    let (tx, _rx) = near.split();
+    runtime.block_on(send_all(&tx, 0..3));
+    runtime.block_on(tx.flush_acked()).unwrap();
+    for n in 3..10 {
+        tx.try_send(&&item(n)[..]).unwrap();
+    }
+    drop(runtime);
+    let refused = tx.try_send(&&item(10)[..]);
+    let Err(SendError::Lost(lost)) = refused else { panic!("{refused:?}") };
+    assert_eq!(lost.reason, LossReason::Stopped);
+    assert_eq!((lost.accepted, lost.acknowledged), (10, 3));
+    let taken = tx.take_unacknowledged().into_iter();
+    assert!(
+        taken
+            .map(|(position, bytes)| (position.get(), number(&bytes[..8])))
+            .eq((3..10).map(|n| (n, n)))
+    );
 }
 
 /// Both sides end at about the same time, in all orders that threads come up with.

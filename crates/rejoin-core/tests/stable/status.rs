@@ -6,8 +6,8 @@ use rejoin_core::{MemoryConfig, StableConfig, Status, SuspendCause};
 use tokio::time::Instant;
 
 use crate::common::{
-    Conduit, World, expect_all, is_connected, is_suspended, recv, send, send_all, settle, until,
-    within,
+    Conduit, Tx, World, expect_all, is_connected, is_suspended, recv, send, send_all, settle,
+    until, within,
 };
 use crate::faults::Plan;
 
@@ -52,8 +52,7 @@ async fn the_status_goes_through_the_life_of_a_conduit() {
 #[tokio::test(start_paused = true)]
 async fn a_new_outage_counts_its_attempts_from_the_beginning() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves().await;
     let mut status = near_tx.status();
     for n in 0..3 {
         send(&near_tx, n).await.unwrap();
@@ -70,19 +69,37 @@ async fn a_new_outage_counts_its_attempts_from_the_beginning() {
     }
 }
 
+/// On either side, whoever is sending, or nobody.
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_the_cause() {
-    let mut world = World::new();
-    let (near, _far) = world.open().await;
-    settle().await;
-    world.network.ignore_dials();
-    world.network.freeze_links();
-    let start = Instant::now();
-    let Status::Suspended { cause, .. } = until(&mut near.status(), is_suspended).await else {
-        unreachable!()
-    };
-    assert!(matches!(cause, SuspendCause::PeerSilent), "{cause}");
-    assert!(start.elapsed() <= StableConfig::default().peer_dead_after);
+    let dead_after = StableConfig::default().peer_dead_after;
+    for (near_sends, far_sends) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut world = World::new();
+        let ((near_tx, _near_rx), (far_tx, _far_rx)) = world.halves().await;
+        settle().await;
+        world.network.ignore_dials();
+        world.network.freeze_links();
+        let start = Instant::now();
+        let trickle = async |tx: &Tx, sends: bool| {
+            for n in 0.. {
+                if sends {
+                    within(send(tx, n)).await.unwrap();
+                }
+                crate::common::pass(Duration::from_secs(1)).await;
+            }
+        };
+        for tx in [&near_tx, &far_tx] {
+            let mut status = tx.status();
+            let suspended = tokio::select! {
+                status = until(&mut status, is_suspended) => status,
+                () = trickle(&near_tx, near_sends) => unreachable!("sends for ever"),
+                () = trickle(&far_tx, far_sends) => unreachable!("sends for ever"),
+            };
+            let Status::Suspended { cause, .. } = suspended else { unreachable!() };
+            assert!(matches!(cause, SuspendCause::PeerSilent), "{cause}");
+            assert!(start.elapsed() <= dead_after, "{:?}", start.elapsed());
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,8 +138,7 @@ async fn reconnect_now_cuts_the_wait_short() {
 #[tokio::test(start_paused = true)]
 async fn the_figures_add_up() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = world.halves().await;
     let mut status = near_tx.status();
     send_all(&near_tx, 0..30).await;
     expect_all(&mut far_rx, 0..30).await;

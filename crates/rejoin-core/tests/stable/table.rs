@@ -36,8 +36,7 @@ async fn an_acknowledgement_never_waits_for_data() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_stops_stops_the_sender_and_nothing_else() {
     let mut world = World::with(narrow(5), room(20, 10));
-    let (near, far) = world.open_with(room(20, 10)).await;
-    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = world.halves_with(room(20, 10)).await;
     let sender = near_tx.clone();
     let sending = tokio::spawn(async move { send_all(&sender, 0..200).await });
     crate::common::pass(Duration::from_secs(120)).await;
@@ -56,8 +55,7 @@ async fn a_reader_that_stops_stops_the_sender_and_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn two_full_inboxes_are_no_deadlock() {
     let mut world = World::with(narrow(2), room(5, 5));
-    let (near, far) = world.open_with(room(5, 5)).await;
-    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = world.halves_with(room(5, 5)).await;
     let sending = [near_tx, far_tx].map(|tx| {
         tokio::spawn(async move {
             send_all(&tx, 0..100).await;
@@ -78,8 +76,7 @@ async fn two_full_inboxes_are_no_deadlock() {
 #[tokio::test(start_paused = true)]
 async fn one_message_may_overshoot_every_bound() {
     let mut world = World::with(narrow(2), room(2, 2));
-    let (near, far) = world.open_with(room(2, 2)).await;
-    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = (near.split(), far.split());
+    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves_with(room(2, 2)).await;
     let large = vec![7; 100_000];
     for _ in 0..3 {
         within(near_tx.send(&&large[..])).await.unwrap();
@@ -141,8 +138,7 @@ async fn a_restarted_acceptor_does_not_know_the_key() {
 async fn a_half_open_link_is_given_up_and_nothing_is_lost() {
     for sends in [(true, false), (false, true), (true, true), (false, false)] {
         let mut world = World::new();
-        let (near, far) = world.open().await;
-        let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = (near.split(), far.split());
+        let ((near_tx, mut near_rx), (far_tx, mut far_rx)) = world.halves().await;
         settle().await;
         let start = Instant::now();
         world.network.freeze_links();
@@ -208,8 +204,7 @@ async fn a_close_that_reaches_nobody_says_what_is_missing() {
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_linger_is_not_a_close_by_the_peer() {
     let mut world = World::new();
-    let (near, far) = world.open().await;
-    let ((near_tx, mut near_rx), (far_tx, _far_rx)) = (near.split(), far.split());
+    let ((near_tx, mut near_rx), (far_tx, _far_rx)) = world.halves().await;
     settle().await;
     world.network.refuse_dials();
     world.network.cut_links();

@@ -162,6 +162,7 @@ impl<S: LinkSource> Driver<S> {
         }
         self.progress_before = self.progress();
         self.link_proved = false;
+        self.link_going_away = false;
         self.shared.status.send_replace(status);
         self.schedule_better(now);
         self.migrated(None);

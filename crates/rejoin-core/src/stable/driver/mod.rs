@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::meter::SessionMeter;
 use crate::protocol::{
-    CloseReason, Ending, Event, LossReason, Profile, Role, Session, TIMER_SLACK,
+    CloseReason, Ending, Event, LossReason, Profile, Role, Session, timer_slack,
 };
 use crate::random;
 use crate::source::LinkSource;
@@ -72,6 +72,8 @@ pub(super) struct Driver<S: LinkSource> {
     progress_before: u64,
     /// Whether the peer has shown itself on the current link.
     link_proved: bool,
+    /// Whether the peer has said on the current link that it will end soon.
+    link_going_away: bool,
     last_was_of_use: bool,
     /// What the status says of the next attempt.
     retry_at: Option<tokio::time::Instant>,
@@ -119,6 +121,7 @@ impl<S: LinkSource> Driver<S> {
             source_failed: None,
             progress_before: 0,
             link_proved: false,
+            link_going_away: false,
             last_was_of_use: true,
             retry_at: None,
             abandoned: false,
@@ -300,7 +303,9 @@ impl<S: LinkSource> Driver<S> {
         let stalled_until = link.writing_since().map(|since| since + self.config.peer_dead_after);
         match stalled_until.and_then(|until| now.checked_duration_since(until)) {
             // This process was stopped itself: whether the link takes anything is yet to be seen.
-            Some(late) if late > TIMER_SLACK => link.excuse_writer(now),
+            Some(late) if late > timer_slack(self.config.peer_dead_after) => {
+                link.excuse_writer(now);
+            }
             Some(_) => self.link_down(now, SuspendCause::WriteStalled),
             None => {}
         }
@@ -325,15 +330,17 @@ impl<S: LinkSource> Driver<S> {
                     }
                 }
                 Event::GoingAway { retry_after } => {
-                    info!(?retry_after, "the peer is going away");
+                    // Once for each link: a peer may say it as often as it likes.
+                    if !std::mem::replace(&mut self.link_going_away, true) {
+                        info!(?retry_after, "the peer is going away");
+                    }
                     // Whoever asks for more than that asks for the end of the session, which this
                     // side does not give without an attempt.
                     let delay = retry_after.min(self.config.outage_max / 2);
                     self.dialer.postpone(tokio::time::Instant::from_std(now) + delay);
                     self.shared.status.send_if_modified(|status| match status {
                         Status::Connected { going_away, .. } => {
-                            *going_away = Some(retry_after);
-                            true
+                            going_away.replace(retry_after) != Some(retry_after)
                         }
                         _ => false,
                     });
@@ -402,16 +409,15 @@ impl<S: LinkSource> Driver<S> {
     }
 
     fn finish(&mut self, now: Instant, ending: Ending) {
-        self.shared.outbox.end();
-        // Items that were not taken yet go with the others.
-        self.take_items();
         self.publish(now);
         let lost = match ending {
             Ending::Closed => None,
             Ending::Lost(reason) => Some(reason),
         };
-        self.meter.ended(lost.is_some());
         info!(lost = lost.as_ref().map(tracing::field::display), "session over");
+        self.shared.end(lost.clone(), &mut self.session, &self.ages);
+        self.meter.turn(|| self.shared.stats());
+        self.meter.ended(lost.is_some());
         self.registrar.remove(lost.is_none());
         if let Some(link) = self.link.take() {
             link.close_in_background();
@@ -419,8 +425,6 @@ impl<S: LinkSource> Driver<S> {
         if let Some(reason) = &lost {
             self.report_opened(Err(ConnectError::Refused(reason.clone())));
         }
-        let unacknowledged = self.session.take_unacknowledged();
-        self.shared.end(lost.clone(), unacknowledged);
         self.shared.status.send_replace(match lost {
             None => Status::Closed { by_peer: self.closed_by_peer.take() },
             Some(reason) => Status::Lost(reason),
@@ -470,9 +474,7 @@ impl<S: LinkSource> Drop for Driver<S> {
     fn drop(&mut self) {
         self.registrar.remove(false);
         self.meter.ended(true);
-        self.shared.outbox.end();
-        self.take_items();
-        self.shared.end(Some(LossReason::Stopped), self.session.take_unacknowledged());
+        self.shared.end(Some(LossReason::Stopped), &mut self.session, &self.ages);
         self.shared.status.send_if_modified(|status| {
             let stopped = !status.is_final();
             if stopped {
