@@ -122,6 +122,8 @@ impl TlsError {
                 | Alert::CertificateRequired
                 | Alert::CertificateRevoked
                 | Alert::CertificateUnknown
+                // A signature does not fit, as those of another authority with the same name.
+                | Alert::DecryptError
                 | Alert::UnknownCA
                 | Alert::UnsupportedCertificate,
             ) => Self::Refused { source },
@@ -206,6 +208,7 @@ mod tests {
         check(InvalidCertificate(CertificateError::NotValidYet), InvalidData, true);
         check(AlertReceived(Alert::CertificateRequired), PermissionDenied, false);
         check(AlertReceived(Alert::UnknownCA), PermissionDenied, false);
+        check(AlertReceived(Alert::DecryptError), PermissionDenied, false);
         check(AlertReceived(Alert::CertificateExpired), ConnectionRefused, true);
         check(AlertReceived(Alert::ProtocolVersion), Unsupported, false);
         check(AlertReceived(Alert::InternalError), InvalidData, true);
