@@ -82,3 +82,8 @@ pub use listener::{TcpLinkListener, TcpListenerSource};
 pub use rejoin_core::*;
 pub use rejoin_stream::{StreamConfig, StreamRecvError, StreamSendError};
 pub use source::TcpSource;
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
