@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rejoin_core::protocol::{ClientHello, HelloError};
@@ -15,6 +16,7 @@ use rejoin_core::{
 };
 use tokio::sync::watch::error::RecvError as RecvClosed;
 use tokio::task::JoinError;
+use tokio::time::timeout;
 
 use crate::capability::Capability;
 use crate::fixture::{DynFixture, LoneSource, Medium};
@@ -122,11 +124,36 @@ pub(crate) struct End {
 }
 
 impl End {
-    fn of<L: Link<Tx = BoxLinkTx, Rx = BoxLinkRx>>(link: L) -> Self {
+    pub(crate) fn of<L: Link<Tx = BoxLinkTx, Rx = BoxLinkRx>>(link: L) -> Self {
         let peer = link.peer();
         let (tx, rx) = link.split();
         Self { tx, rx, peer }
     }
+}
+
+impl End {
+    /// After the end of a link nothing more is delivered.
+    pub(crate) async fn nothing_more(&mut self) {
+        for _ in 0..3 {
+            // It may say again that it is at its end, or say nothing.
+            match timeout(Duration::from_millis(20), self.rx.recv()).await {
+                Ok(Ok(Some(late))) => panic!("received {} after the end", shown(&late)),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+/// Both ends say something and hear it.
+pub(crate) async fn exchange(near: &mut End, far: &mut End) -> Outcome {
+    for n in 0..3 {
+        put(&mut near.tx, &pattern(n, 100)).await?;
+        expect(&mut far.rx, &pattern(n, 100)).await?;
+        put(&mut far.tx, &pattern(n + 100, 100)).await?;
+        expect(&mut near.rx, &pattern(n + 100, 100)).await?;
+    }
+    Ok(())
 }
 
 /// The next link of both sources, past the hello by which an acceptor's source knows that it has
@@ -135,13 +162,15 @@ pub(crate) async fn link_pair(
     initiator: &mut Box<dyn DynLinkSource>,
     acceptor: &mut Box<dyn DynLinkSource>,
 ) -> io::Result<(End, End)> {
-    let dial = async {
-        let mut near = End::of(LinkSource::next_link(initiator).await?.into_link());
-        put(&mut near.tx, &ClientHello::fresh().encode()).await?;
-        Ok(near)
-    };
     let accept = async { Ok(End::of(LinkSource::next_link(acceptor).await?.into_link())) };
-    tokio::try_join!(dial, accept)
+    tokio::try_join!(dial(initiator), accept)
+}
+
+/// The next link of an initiator's source, and a hello on it.
+pub(crate) async fn dial(initiator: &mut Box<dyn DynLinkSource>) -> io::Result<End> {
+    let mut near = End::of(LinkSource::next_link(initiator).await?.into_link());
+    put(&mut near.tx, &ClientHello::fresh().encode()).await?;
+    Ok(near)
 }
 
 /// Sends one payload and flushes it.
@@ -199,5 +228,32 @@ impl Random {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        let bound = bound as u64;
+        usize::try_from(self.next() % bound).expect("less than a usize")
+    }
+
+    /// Sizes from 0 to the transport's maximum, both included, of which most are small: about as
+    /// many bytes as the transport is to carry under load.
+    pub(crate) fn sizes(
+        mut self,
+        count: usize,
+        capability: &Capability,
+    ) -> impl Iterator<Item = usize> {
+        let max = capability.payload_bytes_max;
+        let borders = [0, max, 1, max - 1, 0, max / 2];
+        // The mean of `u^k`, for `u` between 0 and 1, is `1 / (k + 1)`.
+        let load = capability.load_bytes.saturating_sub(5 * max).max(count);
+        let exponent = (max as f64 * count as f64 / load as f64 - 1.0).max(1.0);
+        let random = move |_| {
+            let unit = self.below(1 << 30) as f64 / (1 << 30) as f64;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to max")]
+            let size = (unit.powf(exponent) * max as f64) as usize;
+            size
+        };
+        borders.into_iter().chain((borders.len()..count).map(random))
     }
 }

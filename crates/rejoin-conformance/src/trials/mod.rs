@@ -2,6 +2,9 @@
 //! an error, a panic or its deadline.
 
 mod link;
+mod link_ends;
+mod link_flow;
+mod source;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +22,7 @@ pub(crate) struct Trial {
 
 /// Every trial, in the order in which it is shown.
 pub(crate) fn all() -> impl Iterator<Item = &'static Trial> {
-    [link::TRIALS].into_iter().flatten()
+    [link::TRIALS, link_flow::TRIALS, link_ends::TRIALS, source::TRIALS].into_iter().flatten()
 }
 
 /// A table of trials: functions of one module, and what each needs.
