@@ -5,6 +5,7 @@ mod link;
 mod link_ends;
 mod link_flow;
 mod source;
+mod stable_cuts;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +23,9 @@ pub(crate) struct Trial {
 
 /// Every trial, in the order in which it is shown.
 pub(crate) fn all() -> impl Iterator<Item = &'static Trial> {
-    [link::TRIALS, link_flow::TRIALS, link_ends::TRIALS, source::TRIALS].into_iter().flatten()
+    [link::TRIALS, link_flow::TRIALS, link_ends::TRIALS, source::TRIALS, stable_cuts::TRIALS]
+        .into_iter()
+        .flatten()
 }
 
 /// A table of trials: functions of one module, and what each needs.

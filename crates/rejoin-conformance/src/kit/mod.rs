@@ -1,5 +1,8 @@
 //! What the trials have in common: where they get media and links, how they fail, and small tools.
 
+pub(crate) mod tap;
+pub(crate) mod world;
+
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -29,6 +32,10 @@ pub(crate) type Outcome = Result<(), Failure>;
 pub(crate) struct Failure(String);
 
 impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     #[track_caller]
     fn of(error: &dyn Error) -> Self {
         let mut text = format!("{}: {error}", Location::caller());
