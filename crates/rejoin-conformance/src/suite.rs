@@ -96,6 +96,13 @@ impl Suite {
         trials::all().map(|trial| trial.name)
     }
 
+    /// Why the trial called `name` is skipped; `None` when it is run, or there is none.
+    #[must_use]
+    pub fn skips(&self, name: &str) -> Option<&str> {
+        let trial = trials::all().find(|trial| trial.name == name)?;
+        self.capability.lacks(trial.needs)
+    }
+
     /// Runs the trial called `name`; `None` when there is no such trial.
     #[must_use]
     pub fn run(&self, name: &str) -> Option<Verdict> {
