@@ -115,7 +115,9 @@ async fn peers_that_do_not_shake_hands_hold_up_nobody() {
     half.write_all(b"\x16\x03\x01\x02\x00\x01\x00").await.unwrap();
     let half_upgrade = tokio::spawn(soon(listener.accept()).await.unwrap());
     let mut plain = TcpStream::connect(&address).await.unwrap();
-    plain.write_all(b"GET / HTTP/1.1\r\nhost: server.example\r\n\r\n").await.unwrap();
+    plain.write_all(b"POST / HTTP/1.1\r\nhost: server.example\r\n\r\n").await.unwrap();
+    // More than is looked at.
+    plain.write_all(&[b'x'; 30_000]).await.unwrap();
     let plain_upgrade = tokio::spawn(soon(listener.accept()).await.unwrap());
 
     let mut source = TlsSource::new(TcpSource::new(&address), SERVER, authority.client());
@@ -123,7 +125,8 @@ async fn peers_that_do_not_shake_hands_hold_up_nobody() {
     assert!(near.is_ok() && far.is_ok());
     assert!(!half_upgrade.is_finished(), "it is for the caller to give up");
 
-    // The one that spoke is told that it was not understood, and then hung up on.
+    // The one that spoke is told that it was not understood, and then hung up on, without a reset
+    // that could take the answer along.
     let mut answer = Vec::new();
     soon(plain.read_to_end(&mut answer)).await.unwrap();
     assert_eq!(answer.first(), Some(&0x15), "an alert");
