@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 /// Options of the links that a source or a listener makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpConfig {
-    /// How long a name may take to resolve, and each address to connect; 5 s by default.
+    /// How long a name may take to resolve, each address to connect, and, with TLS, each peer to
+    /// shake hands; 5 s by default. Of no effect for a listener.
     pub connect_timeout: Duration,
     /// Sends small segments at once (`TCP_NODELAY`); on by default, as links batch by themselves.
     pub nodelay: bool,

@@ -188,8 +188,18 @@ async fn the_file_of_somebody_else_stays() {
     assert!(path.exists());
 }
 
-/// A folder that somebody keeps locked is an error in the end, and a lock that is given back is not.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_somebody_keeps_locked_is_an_error_in_the_end() {
+    let (folder, path) = place();
+    leave_dead_socket(&path);
+    let lock = fs::File::open(folder.path()).unwrap();
+    lock.lock().unwrap();
+    let error = UnixLinkListener::bind(&path).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(path.exists());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lock_on_the_folder_is_waited_for() {
     let (folder, path) = place();
     leave_dead_socket(&path);

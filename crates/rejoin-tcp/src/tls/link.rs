@@ -29,6 +29,12 @@ pub type TlsLinkTx = LengthPrefixedTx<Writer>;
 ///
 /// The [identity](Peer::identity) of the peer is the [`fingerprint`] of its certificate, where it has
 /// shown one. A listener can [choose another](super::TlsLinkListener::identify_by).
+///
+/// # Memory
+///
+/// Besides what [`StreamConfig`](rejoin_stream::StreamConfig) tells: up to 64 KiB that are encrypted
+/// and not yet written, and one record that comes in, of 16 KiB. During the handshake that is up to
+/// 64 KiB as well.
 #[derive(Debug)]
 pub struct TlsLink(LengthPrefixedLink<Reader, Writer>);
 

@@ -10,7 +10,7 @@ use rcgen::{
 use rejoin_tcp::tls::rustls::crypto::CryptoProvider;
 use rejoin_tcp::tls::rustls::crypto::ring::default_provider;
 use rejoin_tcp::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rejoin_tcp::tls::rustls::server::WebPkiClientVerifier;
+use rejoin_tcp::tls::rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
 use rejoin_tcp::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// Certifies servers and clients.
@@ -104,15 +104,13 @@ impl Authority {
 
     /// A server with this name that also lets in who shows no certificate.
     pub(crate) fn server_for_anybody(&self, name: &str) -> Arc<ServerConfig> {
-        self.server_that_verifies(name, |verifier| verifier.allow_unauthenticated())
+        self.server_that_verifies(name, ClientCertVerifierBuilder::allow_unauthenticated)
     }
 
     fn server_that_verifies(
         &self,
         name: &str,
-        change: impl FnOnce(
-            rejoin_tcp::tls::rustls::server::ClientCertVerifierBuilder,
-        ) -> rejoin_tcp::tls::rustls::server::ClientCertVerifierBuilder,
+        change: impl FnOnce(ClientCertVerifierBuilder) -> ClientCertVerifierBuilder,
     ) -> Arc<ServerConfig> {
         let own = self.certify(name, ExtendedKeyUsagePurpose::ServerAuth);
         let roots = Arc::new(self.roots());

@@ -1,11 +1,13 @@
 //! Handshakes that fail: which of them are fatal, what they say, and that they hold up nobody.
 
 use std::io;
+use std::time::Duration;
 
 use rejoin_tcp::tls::rustls::{CertificateError, Error as RustlsError};
 use rejoin_tcp::tls::{TlsError, TlsLinkListener, TlsSource};
 use rejoin_tcp::{
-    ConnectError, LinkListener, LinkSource, StableConduit, StableListener, TcpSource,
+    ConnectError, LinkListener, LinkSource, ListenerConfig, StableConduit, StableListener,
+    TcpSource,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -138,6 +140,32 @@ async fn peers_that_do_not_shake_hands_hold_up_nobody() {
     let error = soon(half_upgrade).await.unwrap().unwrap_err();
     assert!(matches!(tls_error(&error), TlsError::Connection { .. }), "{error:?}");
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+/// The listener of sessions gives up on whoever does not come to the end of a TLS handshake.
+#[tokio::test]
+async fn a_silent_handshake_has_the_deadline_of_any_other() {
+    let authority = Authority::new();
+    let (links, address) = listen(&authority).await;
+    let mut config = ListenerConfig::default();
+    config.conduit.handshake_deadline = Duration::from_millis(200);
+    let mut listener = StableListener::<String>::with_config(links, config).unwrap();
+    let _silent = TcpStream::connect(&address).await.unwrap();
+    let mut half = TcpStream::connect(&address).await.unwrap();
+    half.write_all(b"\x16\x03\x01\x02\x00\x01\x00").await.unwrap();
+
+    let source = TlsSource::new(TcpSource::new(&address), SERVER, authority.client());
+    let dial = StableConduit::<String>::connect(source);
+    let (near, far) = soon(async { tokio::join!(dial, listener.accept()) }).await;
+    assert!(near.is_ok() && far.is_ok());
+    // It is hung up on.
+    assert_eq!(soon(half.read(&mut [0; 8])).await.unwrap(), 0);
+    soon(async {
+        while listener.handshakes().timed_out < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
