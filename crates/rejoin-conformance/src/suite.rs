@@ -70,7 +70,9 @@ impl Suite {
     /// Runs the trials that the command line selects, as a test binary does.
     #[must_use]
     pub fn main(self) -> ExitCode {
-        let args = Arguments::from_args();
+        let mut args = Arguments::from_args();
+        // Most trials wait for most of their time, whatever the number of processors.
+        args.test_threads.get_or_insert(4);
         let mut tests = Vec::new();
         for trial in trials::all() {
             let (fixture, capability) = (Arc::clone(&self.fixture), self.capability.clone());

@@ -58,7 +58,7 @@ async fn both_directions_at_full_speed(stage: Stage) -> Outcome {
 /// How long a sender has to get nowhere to count as waiting. Too short a time makes a trial weaker,
 /// never wrong.
 const STUCK: Duration = Duration::from_millis(60);
-const PIECE: usize = 4000;
+const PIECE: usize = 16 * 1024;
 const LAST: &[u8] = b"the last one";
 
 /// Sends pieces for as long as nobody says stop.

@@ -158,7 +158,7 @@ impl LinkTx for BrokenTx {
             }
             Fault::NeverWaits => {
                 self.shared.hoard.lock().unwrap().push(payload.clone());
-                if self.sent > 40 {
+                if self.sent > 8 {
                     return Ok(());
                 }
             }
