@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -28,12 +28,10 @@ pub(crate) fn main(options: &Options) -> Outcome {
     if suites.is_empty() {
         return Err("no package has a conformance test".into());
     }
-    let mut build = cargo(["test", "--no-run"]);
     for suite in &suites {
-        build.args(["--package", &suite.package, "--test", &suite.test]);
-    }
-    if !run(&mut build)?.success() {
-        return Err("the tests do not build".into());
+        if !run(suite.command().arg("--no-run"))?.success() {
+            return Err("the tests do not build".into());
+        }
     }
     let mut matrix = Matrix::default();
     for suite in &suites {
@@ -49,6 +47,8 @@ pub(crate) fn main(options: &Options) -> Outcome {
 struct Suite {
     package: String,
     test: String,
+    /// Those that it does not build without.
+    features: Vec<String>,
 }
 
 /// The conformance tests of a workspace, by its metadata.
@@ -60,7 +60,9 @@ fn suites(metadata: &Value) -> Vec<Suite> {
             let name = target["name"].as_str().unwrap_or_default();
             if is_test && (name == "conformance" || name.starts_with("conformance_")) {
                 let package = package["name"].as_str().unwrap_or_default().to_owned();
-                suites.push(Suite { package, test: name.to_owned() });
+                let features = list(&target["required-features"]).iter().filter_map(Value::as_str);
+                let features = features.map(str::to_owned).collect();
+                suites.push(Suite { package, test: name.to_owned(), features });
             }
         }
     }
@@ -90,9 +92,9 @@ enum Cell {
 }
 
 fn run_suite(suite: &Suite) -> Result<Column, Box<dyn Error>> {
-    let mut command = cargo(["test", "--package", &suite.package, "--test", &suite.test, "--"]);
+    let mut command = suite.command();
     // The lines are read here, and the trials are run as they are by `cargo test`.
-    command.args(["--color", "never"]);
+    command.args(["--", "--color", "never"]);
     let mut column = Column { transport: suite.transport(), ..Column::default() };
     let status = run_lines(&mut command, |line| {
         match cell(line) {
@@ -107,6 +109,15 @@ fn run_suite(suite: &Suite) -> Result<Column, Box<dyn Error>> {
 }
 
 impl Suite {
+    /// Runs it, unless more is added.
+    fn command(&self) -> Command {
+        let mut command = cargo(["test", "--package", &self.package, "--test", &self.test]);
+        for feature in &self.features {
+            command.args(["--features", feature]);
+        }
+        command
+    }
+
     /// What the transport is called: the package without what all packages are called, and what
     /// tells one of its tests from another.
     fn transport(&self) -> String {
@@ -264,7 +275,11 @@ mod tests {
     fn finds_the_tests_of_transports_only() {
         let metadata = json!({ "packages": [
             { "name": "rejoin-tcp", "targets": [
-                { "name": "conformance_tls", "kind": ["test"] },
+                {
+                    "name": "conformance_tls",
+                    "kind": ["test"],
+                    "required-features": ["tls"],
+                },
                 { "name": "conformance", "kind": ["test"] },
                 { "name": "tcp", "kind": ["test"] },
             ]},
@@ -273,8 +288,11 @@ mod tests {
                 { "name": "conformance", "kind": ["test"] },
             ]},
         ]});
-        let names: Vec<_> = suites(&metadata).iter().map(Suite::transport).collect();
+        let suites = suites(&metadata);
+        let names: Vec<_> = suites.iter().map(Suite::transport).collect();
         assert_eq!(names, ["memory", "tcp", "tcp tls"]);
+        assert!(suites[1].features.is_empty());
+        assert_eq!(suites[2].features, ["tls"], "or it is not built");
     }
 
     #[test]
