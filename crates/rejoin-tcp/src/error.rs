@@ -53,6 +53,15 @@ pub enum TcpError {
         /// The limit.
         timeout: Duration,
     },
+    /// The peer answered, but there is no TLS with it; kind as the source's.
+    #[cfg(feature = "tls")]
+    #[error("no TLS with {address}")]
+    Tls {
+        /// The address, resolved.
+        address: String,
+        /// What went wrong.
+        source: crate::tls::TlsError,
+    },
     /// None of several addresses gave a connection; kind as the last one's.
     #[error("no connection to any of {} addresses: {}", attempts.len(), sentences(attempts))]
     AllFailed {
@@ -89,7 +98,19 @@ impl TcpError {
             Self::Connect { source, .. } | Self::Bind { source, .. } | Self::Accept { source } => {
                 !rejoin_core::is_fatal_kind(source)
             }
+            #[cfg(feature = "tls")]
+            Self::Tls { source, .. } => source.is_transient(),
             Self::AllFailed { attempts } => attempts.iter().any(Self::is_transient),
+        }
+    }
+
+    /// Whether a peer was reached with which there is no TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn is_about_tls(&self) -> bool {
+        match self {
+            Self::Tls { .. } => true,
+            Self::AllFailed { attempts } => attempts.iter().any(Self::is_about_tls),
+            _ => false,
         }
     }
 
@@ -101,6 +122,8 @@ impl TcpError {
             }
             Self::Resolve { .. } => io::ErrorKind::NotFound,
             Self::ConnectTimeout { .. } => io::ErrorKind::TimedOut,
+            #[cfg(feature = "tls")]
+            Self::Tls { source, .. } => source.kind(),
             Self::Connect { source, .. } | Self::Bind { source, .. } | Self::Accept { source } => {
                 source.kind()
             }
@@ -119,11 +142,16 @@ impl From<TcpError> for io::Error {
     }
 }
 
-/// Each error with its cause: `AllFailed` has many sources and can give none of them as its own.
+/// Each error with its causes: `AllFailed` has many sources and can give none of them as its own.
 fn sentences(attempts: &[TcpError]) -> String {
-    let sentence = |error: &TcpError| match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+    let sentence = |error: &TcpError| {
+        let mut sentence = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            sentence = format!("{sentence}: {error}");
+            cause = error.source();
+        }
+        sentence
     };
     attempts.iter().map(sentence).collect::<Vec<_>>().join("; ")
 }

@@ -57,14 +57,23 @@
 //! A wrong address, a name that does not resolve and a refused connection are [`TcpError`]s, which
 //! say [whether another attempt may help](TcpError::is_transient). The options are in [`TcpConfig`].
 //!
-//! There is no encryption here, and nothing that outlives a connection: sessions are the core's
-//! business.
+//! Nothing here outlives a connection: sessions are the core's business. Without the feature `tls`
+//! there is no encryption either.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `tls`: the module `tls`, with a source and a listener of encrypted links.
 
 mod config;
 mod error;
 mod link;
 mod listener;
 mod source;
+
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use config::{Keepalive, TcpConfig};
 pub use error::TcpError;
@@ -73,3 +82,8 @@ pub use listener::{TcpLinkListener, TcpListenerSource};
 pub use rejoin_core::*;
 pub use rejoin_stream::{StreamConfig, StreamRecvError, StreamSendError};
 pub use source::TcpSource;
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

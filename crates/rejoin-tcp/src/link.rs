@@ -30,12 +30,23 @@ impl TcpLink {
     /// When the peer's address or an option cannot be read or set, as happens when the connection
     /// is gone.
     pub fn from_stream(stream: TcpStream, config: &TcpConfig) -> io::Result<Self> {
-        // First, as its error is the one that tells of a connection that is gone.
-        let peer = Peer::at(stream.peer_addr()?);
-        config.apply(&stream)?;
-        let (reader, writer) = stream.into_split();
-        Ok(Self(LengthPrefixedLink::new(reader, writer, peer, &config.stream)))
+        let peer = prepare(&stream, config)?;
+        Ok(Self::new(stream, peer, config))
     }
+
+    /// A link over a stream that is [prepared](prepare).
+    pub(crate) fn new(stream: TcpStream, peer: Peer, config: &TcpConfig) -> Self {
+        let (reader, writer) = stream.into_split();
+        Self(LengthPrefixedLink::new(reader, writer, peer, &config.stream))
+    }
+}
+
+/// Sets the socket options as `config` says, and tells who the peer is.
+pub(crate) fn prepare(stream: &TcpStream, config: &TcpConfig) -> io::Result<Peer> {
+    // First, as its error is the one that tells of a connection that is gone.
+    let peer = Peer::at(stream.peer_addr()?);
+    config.apply(stream)?;
+    Ok(peer)
 }
 
 impl Link for TcpLink {

@@ -4,12 +4,12 @@ use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 
-use rejoin_core::{AcceptorSource, LinkListener};
-use tokio::net::TcpListener;
+use rejoin_core::{AcceptorSource, LinkListener, Peer};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::TcpConfig;
 use crate::error::TcpError;
-use crate::link::TcpLink;
+use crate::link::{TcpLink, prepare};
 
 /// A source of the links on which the peer speaks first: for a conduit that waits to be called by
 /// one peer, where a [`StableListener`](rejoin_core::StableListener) would be for many.
@@ -93,6 +93,28 @@ impl TcpLinkListener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
+
+    /// The options of the links to come.
+    #[cfg(feature = "tls")]
+    pub(crate) fn config(&self) -> &TcpConfig {
+        &self.config
+    }
+
+    /// The next peer's connection with its options set, or what setting them failed with.
+    pub(crate) async fn accept_stream(&mut self) -> io::Result<io::Result<(TcpStream, Peer)>> {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => match prepare(&stream, &self.config) {
+                    Ok(peer) => return Ok(Ok((stream, peer))),
+                    // Reset while it waited in the queue: there is no peer whose upgrade could fail.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                    Err(error) => return Ok(Err(error)),
+                },
+                Err(source) if concerns_one_peer(&source) => {}
+                Err(source) => return Err(TcpError::Accept { source }.into()),
+            }
+        }
+    }
 }
 
 impl LinkListener for TcpLinkListener {
@@ -100,17 +122,8 @@ impl LinkListener for TcpLinkListener {
     type Upgrade = Ready<io::Result<TcpLink>>;
 
     async fn accept(&mut self) -> io::Result<Self::Upgrade> {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => match TcpLink::from_stream(stream, &self.config) {
-                    // Reset while it waited in the queue: there is no peer whose upgrade could fail.
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-                    upgraded => return Ok(ready(upgraded)),
-                },
-                Err(source) if concerns_one_peer(&source) => {}
-                Err(source) => return Err(TcpError::Accept { source }.into()),
-            }
-        }
+        let accepted = self.accept_stream().await?;
+        Ok(ready(accepted.map(|(stream, peer)| TcpLink::new(stream, peer, &self.config))))
     }
 }
 

@@ -1,23 +1,25 @@
 //! Dials TCP connections as links.
 
 use std::fmt;
+use std::future::{Future, ready};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use rejoin_core::{Attachment, LinkSource, is_fatal_kind};
-use tokio::net::{TcpStream, lookup_host};
+use rejoin_core::{Attachment, LinkSource, Peer, is_fatal_kind};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::config::TcpConfig;
 use crate::error::TcpError;
-use crate::link::TcpLink;
+use crate::link::{TcpLink, prepare};
 
 /// How many addresses of one name are tried in one attempt.
 const ADDRESSES_PER_NAME_MAX: usize = 16;
 
 /// Dials TCP connections as links, to one address or to several that lead to the same peer.
 ///
-/// An attempt tries the addresses in the order given, but begins with the one that worked last.
+/// An attempt tries the addresses in the order given, but begins with the one that worked last, or
+/// behind it when its link turned out to lead nowhere.
 /// Names are resolved anew each time, and up to 16 addresses of each are tried. An attempt that is
 /// dropped is taken as one that waited in vain: the next one goes on behind the address where it
 /// was dropped, so a deadline shorter than all the time-outs together still reaches every address.
@@ -31,6 +33,18 @@ pub struct TcpSource {
     worked: Option<Worked>,
     /// Where the next attempt begins if the present one is dropped.
     resume: Option<Resume>,
+    /// What to go back to if the link given last turns out to lead nowhere.
+    given: Option<Given>,
+    /// Where connections come from, if the system is not to choose.
+    local: Option<IpAddr>,
+}
+
+/// How things were when a link was given.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    worked_before: Option<Worked>,
+    /// Where the attempt would have gone on.
+    behind: Option<Resume>,
 }
 
 /// What the last link was made with.
@@ -61,6 +75,8 @@ impl TcpSource {
             config: TcpConfig::default(),
             worked: None,
             resume: None,
+            given: None,
+            local: None,
         }
     }
 
@@ -71,11 +87,26 @@ impl TcpSource {
         self
     }
 
+    /// Dials from this address of this machine, and so by the interface that has it; the system
+    /// chooses the port. Peers are then reached at addresses of the same family only.
+    ///
+    /// While no interface has the address, attempts fail, but not fatally.
+    #[must_use]
+    pub fn local_address(mut self, address: IpAddr) -> Self {
+        self.local = Some(address);
+        self
+    }
+
     /// Changes the options of the links to come.
     #[must_use]
     pub fn with_config(mut self, config: TcpConfig) -> Self {
         self.config = config;
         self
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn config(&self) -> &TcpConfig {
+        &self.config
     }
 
     /// The indices of the addresses in the order of an attempt.
@@ -94,19 +125,28 @@ impl TcpSource {
             Ok(resolved) => resolved.map_err(failed)?,
             Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
         };
+        let fits = |to: &SocketAddr| self.local.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
+        let resolved = resolved.filter(fits);
         let mut resolved: Vec<_> = resolved.take(ADDRESSES_PER_NAME_MAX).collect();
         if resolved.is_empty() {
-            return Err(failed(io::Error::new(io::ErrorKind::NotFound, "it has no address")));
+            if self.local.is_none() {
+                return Err(failed(io::Error::new(io::ErrorKind::NotFound, "it has no address")));
+            }
+            let reason = "it has no address of the family of the local address";
+            if address.parse::<SocketAddr>().is_ok() {
+                return Err(TcpError::InvalidAddress { address: address.clone(), reason });
+            }
+            return Err(failed(io::Error::new(io::ErrorKind::NotFound, reason)));
         }
         // `false` comes first, and the sort keeps the order of the others.
         resolved.sort_by_key(|address| self.worked.is_none_or(|worked| worked.address != *address));
         Ok(resolved)
     }
 
-    async fn connect(&self, address: SocketAddr) -> Result<TcpLink, TcpError> {
+    async fn connect(&self, address: SocketAddr) -> Result<(TcpStream, Peer), TcpError> {
         let failed = |source| TcpError::Connect { address: address.to_string(), source };
         let limit = self.config.connect_timeout;
-        let Ok(stream) = timeout(limit, TcpStream::connect(address)).await else {
+        let Ok(stream) = timeout(limit, open(self.local, address)).await else {
             return Err(TcpError::ConnectTimeout { address: address.to_string(), timeout: limit });
         };
         let stream = stream.map_err(failed)?;
@@ -114,14 +154,19 @@ impl TcpSource {
             let kind = io::ErrorKind::ConnectionRefused;
             return Err(failed(io::Error::new(kind, "the socket was connected to itself")));
         }
-        TcpLink::from_stream(stream, &self.config).map_err(failed)
+        let peer = prepare(&stream, &self.config).map_err(failed)?;
+        Ok((stream, peer))
     }
-}
 
-impl LinkSource for TcpSource {
-    type Link = TcpLink;
-
-    async fn next_link(&mut self) -> io::Result<Attachment<TcpLink>> {
+    /// Tries one address after another until one gives a connection of which `upgrade` makes a link.
+    pub(crate) async fn dial<L, F>(
+        &mut self,
+        upgrade: impl Fn(TcpStream, Peer) -> F,
+    ) -> io::Result<L>
+    where
+        F: Future<Output = Result<L, TcpError>>,
+    {
+        self.given = None;
         let begin = self.resume.take().unwrap_or(Resume { skip: 0, address: None });
         let order = self.order();
         let mut attempts = Vec::new();
@@ -145,11 +190,15 @@ impl LinkSource for TcpSource {
                     Some(behind) => Some(Resume { skip: passed, address: Some(*behind) }),
                     None => next,
                 };
-                match self.connect(address).await {
+                let link = match self.connect(address).await {
+                    Ok((stream, peer)) => upgrade(stream, peer).await,
+                    Err(error) => Err(error),
+                };
+                match link {
                     Ok(link) => {
-                        self.resume = None;
-                        self.worked = Some(Worked { index, address });
-                        return Ok(Attachment::initiator(link));
+                        let worked_before = self.worked.replace(Worked { index, address });
+                        self.given = Some(Given { worked_before, behind: self.resume.take() });
+                        return Ok(link);
                     }
                     Err(error) => attempts.push(error),
                 }
@@ -161,6 +210,16 @@ impl LinkSource for TcpSource {
             Err(attempts) => Err(TcpError::AllFailed { attempts }.into()),
         }
     }
+}
+
+impl LinkSource for TcpSource {
+    type Link = TcpLink;
+
+    async fn next_link(&mut self) -> io::Result<Attachment<TcpLink>> {
+        let config = self.config.clone();
+        let upgrade = |stream, peer| ready(Ok(TcpLink::new(stream, peer, &config)));
+        Ok(Attachment::initiator(self.dial(upgrade).await?))
+    }
 
     fn is_fatal(&self, error: &io::Error) -> bool {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<TcpError>()) {
@@ -168,6 +227,30 @@ impl LinkSource for TcpSource {
             None => is_fatal_kind(error),
         }
     }
+
+    /// The next attempt begins behind the address that gave the link.
+    fn link_failed(&mut self, _: &io::Error) {
+        if let Some(given) = self.given.take() {
+            self.worked = given.worked_before;
+            self.resume = given.behind;
+        }
+    }
+}
+
+/// Connects to `address`, from the local address where one was chosen.
+async fn open(local: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let (socket, local) = match (local, address) {
+        (None, _) => return TcpStream::connect(address).await,
+        (Some(IpAddr::V6(local)), SocketAddr::V6(to)) => {
+            // An address that is good on one link only is that of the interface to the peer's.
+            let local = SocketAddrV6::new(local, 0, 0, to.scope_id());
+            (TcpSocket::new_v6()?, SocketAddr::V6(local))
+        }
+        (Some(local), SocketAddr::V4(_)) => (TcpSocket::new_v4()?, SocketAddr::new(local, 0)),
+        (Some(local), SocketAddr::V6(_)) => (TcpSocket::new_v6()?, SocketAddr::new(local, 0)),
+    };
+    socket.bind(local)?;
+    socket.connect(address).await
 }
 
 /// Tells a text that can never be an address from a name that is not known now.
