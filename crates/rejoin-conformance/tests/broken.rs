@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "memory/capability.rs"]
+mod capability;
 #[path = "broken/fault.rs"]
 mod fault;
 #[path = "broken/link.rs"]
@@ -104,7 +106,7 @@ const SHORT: Duration = Duration::from_millis(500);
 
 fn suite(fault: Fault, by: By) -> Suite {
     // Some trials move much, and no broken link needs that to be seen.
-    let capability = memory::capability("broken").with_load_bytes(512 * 1024);
+    let capability = capability::capability("broken").with_load_bytes(512 * 1024);
     let capability = match by {
         Sight => capability,
         Deadline => capability.with_deadline(SHORT),
