@@ -50,6 +50,7 @@ const CAUGHT: &[(Fault, &str, By)] = &[
     (Fault::SwallowsHead, "link::whole_messages", Sight),
     (Fault::HeadBehindBody, "link::whole_messages", Sight),
     (Fault::HangsAtTheMaximum, "link::the_maximum", Deadline),
+    (Fault::BlocksItsThread, "link::order", Deadline),
     (Fault::RefusesTheMaximum, "link::the_maximum", Sight),
     (Fault::OverstatesTheMaximum, "link::the_maximum", Sight),
     (Fault::WritesBeforeRefusing, "link::one_over_the_maximum_is_refused", Sight),
