@@ -7,7 +7,7 @@
 //! ```
 //! use std::time::Duration;
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
-//! use tokio::net::TcpListener;
+//! use tokio::net::{TcpListener, TcpStream};
 //! use rejoin_conformance::proxy::{Direction, Fault, FaultProxy};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
