@@ -55,7 +55,7 @@ pub use capability::{Capability, Feature};
 pub use fixture::{Faults, Fixture, LoneSource, Medium, Sever, Toward};
 pub use suite::{Suite, Verdict, main};
 
-/// The README's example is compiled, and its fixture run, with the other examples.
+/// The README's example is compiled with the others.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -143,7 +143,9 @@ fn run(fixture: &Arc<dyn DynFixture>, capability: &Capability, trial: &'static T
         Ok(Ok(Ok(()))) => return Verdict::Passed,
         Ok(Ok(Err(because))) => because,
         Ok(Err(panic)) => message(&*panic).to_owned(),
-        Err(RecvTimeoutError::Timeout) => format!("blocks its thread for more than {deadline:?}"),
+        Err(RecvTimeoutError::Timeout) => {
+            format!("hangs: it blocks its thread for more than {deadline:?}")
+        }
         Err(RecvTimeoutError::Disconnected) => format!("was not run: {:?}", thread.err()),
     };
     Verdict::Failed { because }

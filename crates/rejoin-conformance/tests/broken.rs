@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "memory/capability.rs"]
+mod capability;
 #[path = "broken/fault.rs"]
 mod fault;
 #[path = "broken/link.rs"]
@@ -48,6 +50,7 @@ const CAUGHT: &[(Fault, &str, By)] = &[
     (Fault::SwallowsHead, "link::whole_messages", Sight),
     (Fault::HeadBehindBody, "link::whole_messages", Sight),
     (Fault::HangsAtTheMaximum, "link::the_maximum", Deadline),
+    (Fault::BlocksItsThread, "link::order", Deadline),
     (Fault::RefusesTheMaximum, "link::the_maximum", Sight),
     (Fault::OverstatesTheMaximum, "link::the_maximum", Sight),
     (Fault::WritesBeforeRefusing, "link::one_over_the_maximum_is_refused", Sight),
@@ -104,7 +107,7 @@ const SHORT: Duration = Duration::from_millis(500);
 
 fn suite(fault: Fault, by: By) -> Suite {
     // Some trials move much, and no broken link needs that to be seen.
-    let capability = memory::capability("broken").with_load_bytes(512 * 1024);
+    let capability = capability::capability("broken").with_load_bytes(512 * 1024);
     let capability = match by {
         Sight => capability,
         Deadline => capability.with_deadline(SHORT),

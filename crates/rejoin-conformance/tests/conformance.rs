@@ -1,5 +1,7 @@
 //! The memory transport passes its own suite.
 
+#[path = "memory/capability.rs"]
+mod capability;
 mod memory;
 
 use std::io;
@@ -12,7 +14,7 @@ struct Memory;
 
 impl Fixture for Memory {
     fn capability(&self) -> Capability {
-        memory::capability("memory")
+        capability::capability("memory")
             .without(Feature::Exhaustion, "a memory source has always one more link to give")
     }
 

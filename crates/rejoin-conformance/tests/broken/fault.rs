@@ -18,6 +18,7 @@ pub(crate) enum Fault {
     SwallowsHead,
     HeadBehindBody,
     HangsAtTheMaximum,
+    BlocksItsThread,
     RefusesTheMaximum,
     OverstatesTheMaximum,
     WritesBeforeRefusing,

@@ -145,6 +145,9 @@ impl LinkTx for BrokenTx {
         self.sent += 1;
         match self.fault {
             Fault::HangsAtTheMaximum if payload.len() == max => pending().await,
+            Fault::BlocksItsThread if chosen => loop {
+                std::thread::park();
+            },
             Fault::RefusesTheMaximum if payload.len() == max => return Err(self.too_long()),
             Fault::SwallowsEmpty if payload.is_empty() => return Ok(()),
             Fault::Truncates if payload.len() > 1500 => payload.truncate(1500),
