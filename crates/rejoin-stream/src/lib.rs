@@ -55,12 +55,17 @@
 //! This crate opens nothing and knows no addresses. It has no goodbye of its own on the wire
 //! either: a stream that ends between two messages counts as closed by the peer.
 
+pub mod cobs;
 mod config;
 mod error;
 mod length_prefixed;
 mod read_buffer;
 mod write_queue;
 
+pub use cobs::{
+    CobsConfig, CobsError, CobsLine, CobsLink, CobsRx, CobsTx, LineStats, LineStatsHandle, LinkEnd,
+    Medium,
+};
 pub use config::StreamConfig;
 pub use error::{StreamRecvError, StreamSendError};
 pub use length_prefixed::{LengthPrefixedLink, LengthPrefixedRx, LengthPrefixedTx};
