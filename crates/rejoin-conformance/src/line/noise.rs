@@ -93,9 +93,10 @@ impl Harm {
 
     /// From 0 to 1, without 1.
     fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.next() >> 3) as f64 / (1_u64 << 53) as f64
     }
 
+    /// 56 random bits.
     fn next(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
