@@ -265,17 +265,12 @@ impl<T: Faults> DynFaults for T {
 
 /// [`Fixture`] as an object.
 pub(crate) trait DynFixture: Send + Sync {
-    fn capability(&self) -> Capability;
     fn open(&self) -> BoxFuture<'_, io::Result<Medium>>;
     fn nobody(&self) -> BoxFuture<'_, io::Result<LoneSource>>;
     fn exhausted(&self) -> BoxFuture<'_, io::Result<LoneSource>>;
 }
 
 impl<T: Fixture> DynFixture for T {
-    fn capability(&self) -> Capability {
-        Fixture::capability(self)
-    }
-
     fn open(&self) -> BoxFuture<'_, io::Result<Medium>> {
         Box::pin(Fixture::open(self))
     }

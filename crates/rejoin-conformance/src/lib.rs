@@ -56,3 +56,8 @@ pub mod proxy;
 pub use capability::{Capability, Feature};
 pub use fixture::{Faults, Fixture, LoneSource, Medium, Sever, Toward};
 pub use suite::{Suite, Verdict, main};
+
+/// The README's example is compiled, and its fixture run, with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

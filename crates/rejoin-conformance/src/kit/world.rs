@@ -43,12 +43,12 @@ impl Side {
     }
 
     /// Waits until the conduit has a link after its first `generation`.
-    pub(crate) async fn connected_after(&mut self, generation: u64) -> Result<u64, Failure> {
+    pub(crate) async fn connected_after(&self, generation: u64) -> Result<u64, Failure> {
         let after = |status: &Status| match status {
             Status::Connected { generation: present, .. } => *present > generation,
             status => status.is_final(),
         };
-        match &*self.status.wait_for(after).await? {
+        match &*self.status.clone().wait_for(after).await? {
             Status::Connected { generation, .. } => Ok(*generation),
             status => Err(Failure::new(format!("the conduit has ended: {status:?}"))),
         }

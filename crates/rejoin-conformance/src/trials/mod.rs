@@ -6,6 +6,8 @@ mod link_ends;
 mod link_flow;
 mod source;
 mod stable_cuts;
+mod stable_flow;
+mod stable_life;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,9 +25,16 @@ pub(crate) struct Trial {
 
 /// Every trial, in the order in which it is shown.
 pub(crate) fn all() -> impl Iterator<Item = &'static Trial> {
-    [link::TRIALS, link_flow::TRIALS, link_ends::TRIALS, source::TRIALS, stable_cuts::TRIALS]
-        .into_iter()
-        .flatten()
+    const LAYERS: [&[Trial]; 7] = [
+        link::TRIALS,
+        link_flow::TRIALS,
+        link_ends::TRIALS,
+        source::TRIALS,
+        stable_cuts::TRIALS,
+        stable_life::TRIALS,
+        stable_flow::TRIALS,
+    ];
+    LAYERS.into_iter().flatten()
 }
 
 /// A table of trials: functions of one module, and what each needs.

@@ -61,6 +61,8 @@ async fn cut_at_every_frame(stage: Stage, traffic: Traffic) -> Outcome {
     let mut world = stage.world(config(stage.capability()), every_frame(FRAMES)).await?;
     let tap = world.tap.clone();
     world.carry(traffic, || tap.is_done()).await?;
+    let links = world.near.generation();
+    assert!(links >= FRAMES, "only {links} links were cut");
     world.close().await
 }
 
