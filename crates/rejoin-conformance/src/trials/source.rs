@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rejoin_core::protocol::{ClientHello, ResumeKey, Role};
@@ -118,7 +119,9 @@ async fn an_attempt_given_up_is_made_again(stage: Stage) -> Outcome {
     let mut initiator = medium.initiator();
     let mut acceptor = medium.acceptor_source();
     for polls in 0..8 {
-        drop(poll_times(LinkSource::next_link(&mut initiator), polls).await);
+        // An attempt may also wait for as long as nobody answers.
+        let attempt = poll_times(LinkSource::next_link(&mut initiator), polls);
+        drop(tokio::time::timeout(Duration::from_millis(50), attempt).await);
         let (mut near, mut far) = link_pair(&mut initiator, &mut acceptor).await?;
         exchange(&mut near, &mut far).await?;
     }
