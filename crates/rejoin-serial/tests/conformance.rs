@@ -80,9 +80,7 @@ mod serial {
         }
 
         async fn restore(&mut self) -> io::Result<()> {
-            for end in [End::Near, End::Far] {
-                self.0.silence(end, false);
-            }
+            self.0.mend();
             Ok(())
         }
     }

@@ -58,6 +58,13 @@ impl Direction {
         self.lock().silent = silent;
     }
 
+    pub(super) fn mend(&self) {
+        let mut state = self.lock();
+        state.harm = Harm::default();
+        state.injected.clear();
+        state.silent = false;
+    }
+
     pub(super) fn carried(&self) -> u64 {
         self.lock().carried
     }

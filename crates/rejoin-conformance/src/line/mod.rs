@@ -149,6 +149,13 @@ impl Cable {
         self.toward[end.index()].silence(silent);
     }
 
+    /// Ends all noise, silence and damage that has not been done yet. The rate stays.
+    pub fn mend(&self) {
+        for direction in &self.toward {
+            direction.mend();
+        }
+    }
+
     /// How many bytes have arrived at `end` so far.
     #[must_use]
     pub fn carried(&self, end: End) -> u64 {

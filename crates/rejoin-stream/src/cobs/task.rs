@@ -248,7 +248,12 @@ impl<M: Medium> Task<M> {
     /// line is behind a delimiter, and half a frame before it hurts nobody.
     fn end_link(&mut self, end: LinkEnd) {
         let Some(link) = self.link.take() else { return };
+        let was_left = matches!(end, LinkEnd::HungUp);
         link.end(end);
+        if was_left {
+            // The peer still gets what was flushed, and hears of the end after it.
+            return;
+        }
         self.wire.clear();
         self.wire_link = None;
         self.write_at = None;
