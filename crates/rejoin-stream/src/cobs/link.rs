@@ -68,8 +68,9 @@ impl Shared {
 
     /// Counts what the medium has taken.
     pub(super) fn written(&self, bytes: usize) {
-        self.sent.add(bytes);
         self.lock().written += bytes as u64;
+        // After it: bytes that end a flush are no sign of life, as they may just fill a buffer.
+        self.sent.add(bytes);
         self.sender.notify_one();
     }
 
