@@ -198,9 +198,10 @@ impl Endpoint {
 
     /// Whether everything that the peer is to know was said, were it once.
     pub(super) fn has_said_all(&self) -> bool {
-        let told = self.reset.as_ref().is_none_or(|(_, cause, repeat)| {
-            repeat.said > 0 || *cause == ResetCause::Unknown
-        });
+        let told = self
+            .reset
+            .as_ref()
+            .is_none_or(|(_, cause, repeat)| repeat.said > 0 || *cause == ResetCause::Unknown);
         self.answer.is_none() && told
     }
 
