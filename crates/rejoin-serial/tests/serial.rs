@@ -7,7 +7,7 @@ mod common;
 use std::io;
 use std::time::{Duration, Instant};
 
-use common::{connect, exchange, session, soon, source, until};
+use common::{Side, connect, exchange, soon, source};
 use rejoin_conformance::line::{Cable, Damage, End, Noise};
 use rejoin_serial::{
     ControlLine, DataBits, FlowControl, LinkSource, Parity, SerialConfig, SerialError,
@@ -271,4 +271,22 @@ fn settings_of(cable: &Cable, end: End) -> rustix::termios::Termios {
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
     let port = rustix::fs::open(cable.port(end), flags, rustix::fs::Mode::empty()).unwrap();
     rustix::termios::tcgetattr(&port).unwrap()
+}
+
+/// Looks again and again until `condition` holds.
+async fn until(mut condition: impl FnMut() -> bool) {
+    soon(async {
+        let mut looks = tokio::time::interval(Duration::from_millis(1));
+        while !condition() {
+            looks.tick().await;
+        }
+    })
+    .await;
+}
+
+/// Both ends of a session over `cable`.
+async fn session(cable: &Cable) -> (Side, Side) {
+    let near = connect(source(cable, End::Near), SerialConfig::default());
+    let far = connect(source(cable, End::Far), SerialConfig::default());
+    soon(async { tokio::join!(near, far) }).await
 }

@@ -29,17 +29,6 @@ pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Looks again and again until `condition` holds.
-pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
-    soon(async {
-        let mut looks = tokio::time::interval(Duration::from_millis(1));
-        while !condition() {
-            looks.tick().await;
-        }
-    })
-    .await;
-}
-
 pub(crate) fn source(cable: &Cable, end: End) -> SerialSource {
     match end {
         End::Near => SerialSource::new(cable.port(end)),
@@ -54,13 +43,6 @@ pub(crate) async fn connect(source: SerialSource, config: SerialConfig) -> Side 
     let conduit = StableConduit::<Raw>::connect_with(source, stable).await.unwrap();
     let (tx, rx) = conduit.split();
     Side { tx, rx, stats }
-}
-
-/// Both ends of a session over `cable`.
-pub(crate) async fn session(cable: &Cable) -> (Side, Side) {
-    let near = connect(source(cable, End::Near), SerialConfig::default());
-    let far = connect(source(cable, End::Far), SerialConfig::default());
-    soon(async { tokio::join!(near, far) }).await
 }
 
 /// Sends so many messages and receives them at the other end, in order and once.

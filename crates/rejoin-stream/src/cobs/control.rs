@@ -102,3 +102,54 @@ fn role_byte(role: Role) -> u8 {
         Role::Acceptor => b'a',
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cobs::framing::{Chunk, Deframer};
+
+    /// Calculated by another program, from what the protocol's page says.
+    const OPEN: &[u8] = b"\x00\x0a\x01\x04\x03\x02\x01\xc7\x92\x4b\xc5\x00";
+    const CLOSE: &[u8] = b"\x00\x07\x06\x04\x03\x02\x01\x02\x01\x01\x05\x7a\x20\x75\x11\x00";
+    const PAYLOAD: &[u8] = b"\x02\x01\x08\x02ok\x6b\x27\xe0\xa2\xfc\x00";
+    const LINK: LinkId = 0x0102_0304;
+
+    fn encoded(control: Control, from: Role) -> BytesMut {
+        let mut out = BytesMut::new();
+        control.encode(from, false, &mut out);
+        out
+    }
+
+    #[test]
+    fn the_bytes_are_those_that_the_protocol_says() {
+        assert_eq!(encoded(Control::Open(LINK), Role::Initiator), OPEN);
+        assert_eq!(encoded(Control::Close(LINK, 2), Role::Acceptor), CLOSE);
+        let mut out = BytesMut::new();
+        let check = payload_check(LINK, Role::Acceptor).and(&1_u32.to_le_bytes());
+        framing::encode(check, b"\x01\x00", b"\x02ok", false, &mut out);
+        assert_eq!(out, PAYLOAD);
+    }
+
+    #[test]
+    fn every_control_frame_comes_as_it_was_said_and_names_a_link() {
+        let resets = [ResetCause::Damage, ResetCause::HungUp, ResetCause::Unknown];
+        let about = |link| {
+            let resets = resets.map(|cause| Control::Reset(link, cause));
+            let others = [Control::Open(link), Control::Opened(link), Control::Close(link, 7)];
+            resets.into_iter().chain(others)
+        };
+        for from in [Role::Initiator, Role::Acceptor] {
+            for control in about(LINK).chain(about(ANY_LINK)) {
+                let mut deframer = Deframer::new(100, false);
+                let encoded = encoded(control, from);
+                let Some(Chunk::Bytes(chunk)) = deframer.next(&mut &encoded[..]) else { panic!() };
+                let decoded = Control::decode(&Frame::decode(chunk).unwrap());
+                // Only a reset may be about whatever link there is.
+                let valid =
+                    matches!(control, Control::Reset(..)) || about(LINK).any(|it| it == control);
+                let expected = valid.then_some((control, from));
+                assert_eq!(decoded, expected);
+            }
+        }
+    }
+}
