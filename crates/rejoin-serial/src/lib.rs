@@ -1,3 +1,5 @@
+//! Serial ports as links, for either end of a cable.
+//!
 #![doc = include_str!("../README.md")]
 //!
 //! # Names

@@ -111,7 +111,7 @@ mod tests {
     /// Calculated by another program, from what the protocol's page says.
     const OPEN: &[u8] = b"\x00\x0a\x01\x04\x03\x02\x01\xc7\x92\x4b\xc5\x00";
     const CLOSE: &[u8] = b"\x00\x07\x06\x04\x03\x02\x01\x02\x01\x01\x05\x7a\x20\x75\x11\x00";
-    const PAYLOAD: &[u8] = b"\x02\x01\x08\x02ok\x6b\x27\xe0\xa2\xfc\x00";
+    const PAYLOAD: &[u8] = b"\x02\x01\x08\x02ok\x27\xe0\xa2\xfc\x00";
     const LINK: LinkId = 0x0102_0304;
 
     fn encoded(control: Control, from: Role) -> BytesMut {
