@@ -49,6 +49,8 @@ mod snapshot;
 mod suite;
 mod trials;
 
+#[cfg(unix)]
+pub mod line;
 pub mod proxy;
 
 pub use capability::{Capability, Feature};

@@ -214,9 +214,13 @@ impl Writer {
         self.pipe.lock().unwrap_or_else(PoisonError::into_inner).trim = true;
     }
 
-    /// Grows whenever the link takes something.
+    /// Changes whenever the medium takes something. That the link takes a payload counts only where
+    /// it cannot tell more: it may just put it into a buffer.
     pub(crate) fn progress(&self) -> u64 {
-        self.payloads.load(Ordering::Relaxed) + self.bytes.get()
+        match self.bytes.get() {
+            0 => self.payloads.load(Ordering::Relaxed),
+            bytes => bytes,
+        }
     }
 
     /// Goes on writing. Ready only when the link is dead.

@@ -52,15 +52,23 @@
 //! Names: [`LengthPrefixedLink`] and its halves, [`StreamConfig`], and the errors that travel inside
 //! [`io::Error`](std::io::Error): [`StreamSendError`], [`StreamRecvError`].
 //!
-//! This crate opens nothing and knows no addresses. It has no goodbye of its own on the wire
-//! either: a stream that ends between two messages counts as closed by the peer.
+//! A stream that may damage bytes, as a serial port does, takes a [`CobsLine`] instead, see [`cobs`].
+//!
+//! This crate opens nothing and knows no addresses. A [`LengthPrefixedLink`]
+//! has no goodbye of its own on the wire either: a stream that ends between two messages counts as
+//! closed by the peer.
 
+pub mod cobs;
 mod config;
 mod error;
 mod length_prefixed;
 mod read_buffer;
 mod write_queue;
 
+pub use cobs::{
+    CobsConfig, CobsError, CobsLine, CobsLink, CobsRx, CobsTx, LineStats, LineStatsHandle, LinkEnd,
+    Medium,
+};
 pub use config::StreamConfig;
 pub use error::{StreamRecvError, StreamSendError};
 pub use length_prefixed::{LengthPrefixedLink, LengthPrefixedRx, LengthPrefixedTx};
