@@ -86,7 +86,8 @@ impl FrameReader {
         loop {
             let mut cursor = Cursor::new(self.buffer.bytes());
             // The only thing that it finds wrong is an opcode.
-            let parsed = FrameHeader::parse(&mut cursor).map_err(|_| violation("unknown opcode"))?;
+            let parsed =
+                FrameHeader::parse(&mut cursor).map_err(|_| violation("unknown opcode"))?;
             let Some((header, len)) = parsed else {
                 self.frame = 0;
                 return Ok(None);

@@ -19,9 +19,7 @@ pub mod tls;
 mod tx;
 mod url;
 
-pub use channel::{
-    OfferError, WebSocketLinkReceiver, WebSocketLinkSender, websocket_link_channel,
-};
+pub use channel::{OfferError, WebSocketLinkReceiver, WebSocketLinkSender, websocket_link_channel};
 pub use config::WebSocketConfig;
 pub use error::{UpgradeRefused, WebSocketError, WebSocketRecvError, WebSocketSendError};
 pub use frame::Side;

@@ -121,8 +121,7 @@ impl WebSocketLink {
 
 /// The two halves of a stream. Boxed, so that links of all kinds are of one type: that costs one
 /// indirect call for each system call.
-pub(crate) type Halves =
-    (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+pub(crate) type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
 
 impl Link for WebSocketLink {
     type Tx = WebSocketLinkTx;

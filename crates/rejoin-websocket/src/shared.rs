@@ -24,10 +24,8 @@ use crate::frame::{Encoder, Side};
 use crate::frames::FrameReader;
 
 /// What the halves of a link share.
-#[derive(Debug)]
 pub(crate) struct Shared(Mutex<Slot>);
 
-#[derive(Debug)]
 struct Slot {
     /// Absent while somebody writes, and for ever once that has failed.
     ///
@@ -194,6 +192,12 @@ impl Shared {
     }
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
 /// The code of a close in good order.
 const NORMAL: u16 = 1000;
 
@@ -288,11 +292,5 @@ impl Writer {
 
     fn is_idle(&self) -> bool {
         self.rest.is_empty() && !self.unflushed
-    }
-}
-
-impl fmt::Debug for Writer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("rest", &self.rest.len()).finish_non_exhaustive()
     }
 }

@@ -130,15 +130,15 @@ impl WebSocketSource {
                     return Ok(stream);
                 }
                 Ok(Err(source)) => failed(source),
-                Err(_) => WebSocketError::ConnectTimeout {
-                    address: address.to_string(),
-                    timeout: limit,
-                },
+                Err(_) => {
+                    WebSocketError::ConnectTimeout { address: address.to_string(), timeout: limit }
+                }
             };
             // One address that may work outweighs those that never will.
-            if last.as_ref().is_none_or(|last: &WebSocketError| {
-                error.is_transient() || !last.is_transient()
-            }) {
+            if last
+                .as_ref()
+                .is_none_or(|last: &WebSocketError| error.is_transient() || !last.is_transient())
+            {
                 last = Some(error);
             }
         }

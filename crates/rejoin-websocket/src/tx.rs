@@ -1,6 +1,7 @@
 //! The sending half: payloads side by side in one buffer, one binary message each. When to write is
 //! the caller's business; control frames are not in here.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,6 @@ const QUIET_BATCHES: u8 = 4;
 /// own close is then waited for by the receiving half; once that is dropped, in the background, for
 /// [`close_timeout`](WebSocketConfig::close_timeout) at most. Dropping the half without a close sends
 /// none, unless it answers the peer's.
-#[derive(Debug)]
 pub struct WebSocketLinkTx {
     shared: Arc<Shared>,
     encoder: Encoder,
@@ -185,6 +185,17 @@ impl LinkTx for WebSocketLinkTx {
 
     fn progress(&self) -> Progress {
         self.progress.clone()
+    }
+}
+
+impl fmt::Debug for WebSocketLinkTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is queued is nobody's business.
+        let Self { queue, payload_bytes_max, .. } = self;
+        f.debug_struct("WebSocketLinkTx")
+            .field("queued_bytes", &queue.len())
+            .field("payload_bytes_max", payload_bytes_max)
+            .finish_non_exhaustive()
     }
 }
 

@@ -23,7 +23,12 @@ impl Target {
         if url.contains('#') {
             return Err(invalid("it has a fragment"));
         }
-        let uri: Uri = url.parse().map_err(|_| invalid("it is no URL"))?;
+        // A scheme in capitals is the same one, but tungstenite knows only the small letters.
+        let small = url
+            .split_once("://")
+            .map(|(scheme, rest)| format!("{}://{rest}", scheme.to_ascii_lowercase()));
+        let parsed = small.as_deref().unwrap_or(url).parse();
+        let uri: Uri = parsed.map_err(|_| invalid("it is no URL"))?;
         let tls = match uri.scheme_str() {
             Some("ws") => false,
             Some("wss") => true,
@@ -42,7 +47,13 @@ impl Target {
             return Err(invalid("it has no host"));
         }
         let port = match authority.as_str().strip_prefix(authority.host()) {
-            None | Some("") => if tls { 443 } else { 80 },
+            None | Some("") => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
             Some(_) => authority.port_u16().ok_or_else(|| invalid("its port is not a number"))?,
         };
         if port == 0 {
@@ -79,10 +90,12 @@ mod tests {
         check("ws://127.0.0.1:7000/", Some((false, "127.0.0.1", 7000)));
         check("ws://[::1]:7000/", Some((false, "::1", 7000)));
         check("WS://[::1]/", Some((false, "::1", 80)));
-        for url in ["", "host", "host:80", "/path", "http://host/", "ws://", "ws:///x", "ws://:80/"] {
+        for url in ["", "host", "host:80", "/path", "http://host/", "ws://", "ws:///x", "ws://:80/"]
+        {
             check(url, None);
         }
-        for url in ["ws://h:0/", "ws://h:65536/", "ws://h:x/", "ws://h/#part", "ws://a b/", "ws://h\n"]
+        for url in
+            ["ws://h:0/", "ws://h:65536/", "ws://h:x/", "ws://h/#part", "ws://a b/", "ws://h\n"]
         {
             check(url, None);
         }
