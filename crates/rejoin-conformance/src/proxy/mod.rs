@@ -29,6 +29,7 @@
 //! ```
 
 mod connection;
+mod faults;
 mod report;
 
 use std::collections::{BTreeMap, VecDeque};
