@@ -1,6 +1,9 @@
-//! WebSocket links for [rejoin](rejoin_core).
-//!
 #![doc = include_str!("../README.md")]
+//!
+//! # What is not here
+//!
+//! No extensions, no HTTP/2, no proxies, no cookies. The handshakes and the grammar of frames are
+//! tokio-tungstenite's; sessions are the core's business.
 
 mod channel;
 mod config;
