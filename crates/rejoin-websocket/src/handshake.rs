@@ -65,9 +65,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut head = HeadStream::new(stream, config.head_bytes_max);
-    let error = match client_async_with_config(request, &mut head, small()).await {
-        Ok(_) => return Ok(head.into_parts()),
-        Err(error) => error,
+    let Err(error) = client_async_with_config(request, &mut head, small()).await else {
+        return Ok(head.into_parts());
     };
     let address = peer.to_string();
     Err(match error {

@@ -1,3 +1,5 @@
+//! WebSocket links for [rejoin](rejoin_core).
+//!
 #![doc = include_str!("../README.md")]
 //!
 //! # What is not here

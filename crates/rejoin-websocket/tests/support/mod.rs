@@ -7,8 +7,8 @@ use std::io;
 use std::time::Duration;
 
 use rejoin_websocket::{
-    Link, LinkListener, LinkSource, Peer, Side, WebSocketConfig, WebSocketError, WebSocketLink,
-    WebSocketLinkListener, WebSocketLinkRx, WebSocketLinkTx, WebSocketSource,
+    Attachment, Link, LinkListener, LinkSource, Peer, Side, WebSocketConfig, WebSocketError,
+    WebSocketLink, WebSocketLinkListener, WebSocketLinkRx, WebSocketLinkTx, WebSocketSource,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -52,7 +52,7 @@ pub async fn dial_and_accept(
     source: &mut WebSocketSource,
     listener: &mut WebSocketLinkListener,
 ) -> (io::Result<WebSocketLink>, io::Result<WebSocketLink>) {
-    let dial = async { source.next_link().await.map(|dialled| dialled.into_link()) };
+    let dial = async { source.next_link().await.map(Attachment::into_link) };
     let accept = async { listener.accept().await.unwrap().await };
     soon(async { tokio::join!(dial, accept) }).await
 }
