@@ -35,6 +35,23 @@ async fn a_ping_on_an_idle_link_is_answered() {
 }
 
 #[tokio::test]
+async fn an_answer_does_not_stay_in_a_buffer_of_the_stream() {
+    use rejoin_websocket::{Link, Peer, WebSocketLink};
+    let (near, far) = tokio::io::duplex(1000);
+    let far = tokio::io::BufStream::new(far);
+    let config = WebSocketConfig::default();
+    let (_tx, mut rx) =
+        WebSocketLink::from_upgraded(far, Side::Server, Peer::default(), &config).split();
+    let mut peer = support::Scripted::new(near, Side::Client);
+    let receiving = tokio::spawn(async move { rx.recv().await });
+    peer.send(FIN | PING, b"ping").await;
+    assert_eq!(peer.recv().await, (FIN | PONG, b"ping".to_vec()));
+    peer.send(FIN | TEXT, b"text").await;
+    assert_eq!(peer.recv_close().await, 1003);
+    assert!(soon(receiving).await.unwrap().is_err());
+}
+
+#[tokio::test]
 async fn a_ping_over_tcp_is_answered_while_both_tasks_wait() {
     use rejoin_websocket::{Link, LinkListener};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

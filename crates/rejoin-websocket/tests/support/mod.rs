@@ -99,6 +99,10 @@ pub fn scripted(side: Side, room: usize, config: &WebSocketConfig) -> (Scripted,
 }
 
 impl Scripted {
+    pub fn new(stream: DuplexStream, side: Side) -> Self {
+        Self { stream, side }
+    }
+
     /// Sends a frame whose first byte is `first`.
     pub async fn send(&mut self, first: u8, payload: &[u8]) {
         let frame = self.frame(first, payload);
