@@ -27,6 +27,10 @@ pub type WebSocketListenerSource = AcceptorSource<WebSocketLinkListener>;
 /// The handshakes are the [`WebSocketUpgrade`]'s, so a slow peer holds up nobody. Whoever does not
 /// ask for a WebSocket gets the HTTP status 426; at another path, 404; without the subprotocol, 400.
 ///
+/// Neither cookies nor the `origin` header are looked at: a session is opened by whoever knows the
+/// protocol, and resumed by whoever has its key. Where a browser's user is to be told from others, a web
+/// server has to do that first.
+///
 /// Where there is a web server already, see
 /// [`websocket_link_channel`](crate::websocket_link_channel).
 #[derive(Debug)]
