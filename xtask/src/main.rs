@@ -2,6 +2,7 @@
 //! needed to build or use the library.
 
 mod ci;
+mod conformance;
 mod demo;
 mod process;
 mod test;
@@ -29,6 +30,8 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Runs the conformance suite over every transport and prints the matrix of trials.
+    Conformance(conformance::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Xtask::parse() {
         Xtask::Test => test::main(),
         Xtask::Demo { args } => demo::main(&args),
+        Xtask::Conformance(options) => conformance::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };

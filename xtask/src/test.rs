@@ -148,6 +148,15 @@ mod tests {
     }
 
     #[test]
+    fn counts_the_trials_of_a_binary_with_a_main_of_its_own() {
+        let trials = "\nrunning 3 tests\ntest link::order       ... ok\n\
+            test link::send_progress ... ignored (running 2 tests is no news)\n\
+            test stable::roaming     ... FAILED\n\nfailures:\n\n---- stable::roaming ----\nhangs\n\n\
+            test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.06s\n";
+        check(trials, "1 passed, 1 failed", false);
+    }
+
+    #[test]
     fn a_binary_that_dies_without_a_result_is_a_failure() {
         check("running 1 test\n", "0 passed, 1 failed", false);
         check(&format!("running 2 tests\ntest a ... ok\n{GOOD}"), "3 passed, 1 failed", false);

@@ -54,3 +54,8 @@ pub mod proxy;
 pub use capability::{Capability, Feature};
 pub use fixture::{Faults, Fixture, LoneSource, Medium, Sever, Toward};
 pub use suite::{Suite, Verdict, main};
+
+/// The README's example is compiled with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

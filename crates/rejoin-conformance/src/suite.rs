@@ -70,7 +70,9 @@ impl Suite {
     /// Runs the trials that the command line selects, as a test binary does.
     #[must_use]
     pub fn main(self) -> ExitCode {
-        let args = Arguments::from_args();
+        let mut args = Arguments::from_args();
+        // Most trials wait for most of their time, whatever the number of processors.
+        args.test_threads.get_or_insert(4);
         let mut tests = Vec::new();
         for trial in trials::all() {
             let (fixture, capability) = (Arc::clone(&self.fixture), self.capability.clone());
@@ -94,6 +96,13 @@ impl Suite {
     /// The names of all trials, in their order.
     pub fn names() -> impl Iterator<Item = &'static str> {
         trials::all().map(|trial| trial.name)
+    }
+
+    /// Why the trial called `name` is skipped; `None` when it is run, or there is none.
+    #[must_use]
+    pub fn skips(&self, name: &str) -> Option<&str> {
+        let trial = trials::all().find(|trial| trial.name == name)?;
+        self.capability.lacks(trial.needs)
     }
 
     /// Runs the trial called `name`; `None` when there is no such trial.
@@ -134,7 +143,9 @@ fn run(fixture: &Arc<dyn DynFixture>, capability: &Capability, trial: &'static T
         Ok(Ok(Ok(()))) => return Verdict::Passed,
         Ok(Ok(Err(because))) => because,
         Ok(Err(panic)) => message(&*panic).to_owned(),
-        Err(RecvTimeoutError::Timeout) => format!("blocks its thread for more than {deadline:?}"),
+        Err(RecvTimeoutError::Timeout) => {
+            format!("hangs: it blocks its thread for more than {deadline:?}")
+        }
         Err(RecvTimeoutError::Disconnected) => format!("was not run: {:?}", thread.err()),
     };
     Verdict::Failed { because }

@@ -8,7 +8,9 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rejoin_websocket::{Link, LinkListener, LinkRx, LinkTx, WebSocketError, WebSocketSource, tls};
+use rejoin_websocket::{
+    Link, LinkListener, LinkRx, LinkSource, LinkTx, WebSocketError, WebSocketSource, tls,
+};
 use support::{dial_and_accept, listen, soon, websocket_error};
 
 #[tokio::test]

@@ -6,13 +6,11 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::report::Ledger;
+use super::socket::Socket;
 use super::{Direction, Fault, Shared};
 
 /// The most bytes that are read at once.
@@ -96,21 +94,14 @@ impl Connection {
     }
 
     /// Forwards until the connection ends, and ends it on both sides.
-    pub(super) async fn forward(
-        &self,
-        mut client: TcpStream,
-        mut server: TcpStream,
-        shared: &Shared,
-    ) -> Ended {
-        // Without it, small pieces would wait for acknowledgements. Fails on dead sockets only.
-        let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));
+    pub(super) async fn forward(&self, client: Socket, server: Socket, shared: &Shared) -> Ended {
+        client.send_at_once();
+        server.send_at_once();
         let end = {
-            let (from_client, to_client) = client.split();
-            let (from_server, to_server) = server.split();
             let both = async {
                 tokio::try_join!(
-                    self.pump(Direction::ToServer, from_client, to_server, shared),
-                    self.pump(Direction::ToClient, from_server, to_client, shared),
+                    self.pump(Direction::ToServer, &client, &server, shared),
+                    self.pump(Direction::ToClient, &server, &client, shared),
                 )
             };
             tokio::select! {
@@ -124,14 +115,13 @@ impl Connection {
         match end {
             End::Closed => Ended { lingering: None, _ledger: None },
             End::Reset(ledger) => {
-                reset(client);
-                reset(server);
+                client.reset();
+                server.reset();
                 Ended { lingering: None, _ledger: ledger }
             }
             End::Fin(ledger) => {
-                // They fail only where the end in question is gone already.
-                let _ = client.shutdown().await;
-                let _ = server.shutdown().await;
+                client.shut_down();
+                server.shut_down();
                 Ended { lingering: Some((client, server)), _ledger: Some(ledger) }
             }
         }
@@ -141,17 +131,16 @@ impl Connection {
     async fn pump(
         &self,
         direction: Direction,
-        from: ReadHalf<'_>,
-        mut to: WriteHalf<'_>,
+        from: &Socket,
+        to: &Socket,
         shared: &Shared,
     ) -> io::Result<()> {
         let half_close = tokio::select! {
             biased;
             ledger = self.take(|state| state.flows[direction as usize].closing.take()) => Some(ledger),
-            done = self.relay(direction, &from, &to, shared) => done.map(|()| None)?,
+            done = self.relay(direction, from, to, shared) => done.map(|()| None)?,
         };
-        // Fails only where that end is gone already, which its own direction will tell.
-        let _ = to.shutdown().await;
+        to.shut_down();
         self.state.send_modify(|state| {
             let flow = &mut state.flows[direction as usize];
             flow.closed = true;
@@ -159,7 +148,7 @@ impl Connection {
         });
         if half_close.is_some() {
             drop(half_close);
-            while !read(&from).await?.is_empty() {}
+            while !read(from).await?.is_empty() {}
         }
         Ok(())
     }
@@ -168,8 +157,8 @@ impl Connection {
     async fn relay(
         &self,
         direction: Direction,
-        from: &ReadHalf<'_>,
-        to: &WriteHalf<'_>,
+        from: &Socket,
+        to: &Socket,
         shared: &Shared,
     ) -> io::Result<()> {
         let (queue, pieces) = mpsc::channel(QUEUE_LEN);
@@ -183,7 +172,7 @@ impl Connection {
         &self,
         direction: Direction,
         mut pieces: mpsc::Receiver<Piece>,
-        to: &WriteHalf<'_>,
+        to: &Socket,
         shared: &Shared,
     ) -> io::Result<()> {
         while let Some(Piece { due, bytes }) = pieces.recv().await {
@@ -213,7 +202,7 @@ impl Connection {
         direction: Direction,
         bytes: &[u8],
         bytes_max: Option<NonZeroUsize>,
-        to: &WriteHalf<'_>,
+        to: &Socket,
         shared: &Shared,
     ) -> io::Result<usize> {
         let mut outcome = Ok(0);
@@ -346,7 +335,7 @@ impl State {
 ///
 /// Its ledger is dropped after whatever else belonged to the connection.
 pub(super) struct Ended {
-    lingering: Option<(TcpStream, TcpStream)>,
+    lingering: Option<(Socket, Socket)>,
     _ledger: Option<Arc<Ledger>>,
 }
 
@@ -356,23 +345,15 @@ impl Ended {
     pub(super) async fn linger(self) {
         let Self { lingering, _ledger: ledger } = self;
         drop(ledger);
-        if let Some((mut client, mut server)) = lingering {
-            let (from_client, _to_client) = client.split();
-            let (from_server, _to_server) = server.split();
-            tokio::join!(discard(&from_client), discard(&from_server));
+        if let Some((client, server)) = lingering {
+            tokio::join!(discard(&client), discard(&server));
         }
     }
 }
 
-/// Closes a socket such that its peer sees a reset.
-pub(super) fn reset(socket: TcpStream) {
-    // Fails on a dead socket only.
-    let _ = socket.set_zero_linger();
-}
-
 /// Reads pieces into `queue` until the stream ends or fails, and then leaves the rest to whoever
 /// takes them out.
-async fn collect(from: &ReadHalf<'_>, queue: mpsc::Sender<Piece>, shared: &Shared) -> Infallible {
+async fn collect(from: &Socket, queue: mpsc::Sender<Piece>, shared: &Shared) -> Infallible {
     let mut goes_on = true;
     while goes_on {
         let bytes = read(from).await;
@@ -384,12 +365,12 @@ async fn collect(from: &ReadHalf<'_>, queue: mpsc::Sender<Piece>, shared: &Share
     std::future::pending().await
 }
 
-async fn discard(from: &ReadHalf<'_>) {
+async fn discard(from: &Socket) {
     while read(from).await.is_ok_and(|bytes| !bytes.is_empty()) {}
 }
 
 /// Reads what there is; nothing at the end of the stream.
-async fn read(from: &ReadHalf<'_>) -> io::Result<Vec<u8>> {
+async fn read(from: &Socket) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; READ_BYTES_MAX];
     loop {
         from.readable().await?;

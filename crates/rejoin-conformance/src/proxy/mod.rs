@@ -1,4 +1,4 @@
-//! A TCP proxy that does to connections what networks do to them.
+//! A proxy that does to connections what networks do to them: TCP, and Unix sockets.
 //!
 //! It is exact: once a call returns, not one byte more is forwarded than the fault allows. It
 //! decides nothing by itself: no randomness, no schedule. What it cannot do is what needs the
@@ -31,28 +31,33 @@
 mod connection;
 mod faults;
 mod report;
+mod socket;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use connection::{Connection, Trigger};
 use report::Ledger;
 pub use report::{Cut, CutReport};
+use socket::{Listener, Socket, Upstream};
 
-/// Forwards TCP connections to one upstream address, and harms them on request.
+/// Forwards connections to one upstream address, and harms them on request.
 ///
-/// Dropping it ends all its connections and frees its port.
+/// Dropping it ends all its connections and frees its address.
 #[derive(Debug)]
 pub struct FaultProxy {
-    addr: SocketAddr,
+    /// None where it has a path instead.
+    addr: Option<SocketAddr>,
     shared: Arc<Shared>,
     serving: AbortHandle,
 }
@@ -65,7 +70,9 @@ pub enum Fault {
     Fin,
     /// Both ends see the connection reset.
     ///
-    /// What the proxy's kernel has not yet been able to hand over is lost, as with any reset.
+    /// What the proxy's kernel has not yet been able to hand over is lost, as with any reset. A
+    /// Unix socket has no reset, except for who has sent what was not read: others see the end of
+    /// the stream.
     Reset,
     /// Nothing is forwarded any more, in either direction, not even an end or a reset; the
     /// sockets stay open. What is sent meanwhile arrives when the silence ends: after `lasting`,
@@ -155,15 +162,39 @@ impl FaultProxy {
     pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
+        Ok(Self::serving(Some(addr), Listener::Tcp(listener), Upstream::Tcp(upstream)))
+    }
+
+    /// Starts a proxy of Unix sockets at the path `at`, where there must be nothing, to the one at
+    /// the path `upstream`. Dropping the proxy removes the file at `at`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen at `at`. Whether `upstream` can be reached shows later.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time.
+    #[cfg(unix)]
+    pub fn start_unix(at: impl AsRef<Path>, upstream: impl AsRef<Path>) -> io::Result<Self> {
+        let listener = Listener::unix(at.as_ref())?;
+        Ok(Self::serving(None, listener, Upstream::Unix(upstream.as_ref().to_owned())))
+    }
+
+    fn serving(addr: Option<SocketAddr>, listener: Listener, upstream: Upstream) -> Self {
         let shared = Arc::new(Shared::default());
         let serving = tokio::spawn(serve(listener, upstream, Arc::clone(&shared))).abort_handle();
-        Ok(Self { addr, shared, serving })
+        Self { addr, shared, serving }
     }
 
     /// Where clients connect to.
+    ///
+    /// # Panics
+    ///
+    /// On a proxy of Unix sockets, which is at a path.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.addr.expect("a proxy of TCP connections")
     }
 
     /// Does `fault` now to every live connection.
@@ -295,13 +326,14 @@ impl Shared {
     }
 }
 
-async fn serve(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>) {
+async fn serve(listener: Listener, upstream: Upstream, shared: Arc<Shared>) {
+    let upstream = Arc::new(upstream);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    connections.spawn(forward(client, upstream, Arc::clone(&shared)));
+                Ok(client) => {
+                    connections.spawn(forward(client, Arc::clone(&upstream), Arc::clone(&shared)));
                 }
                 // Such as too many open files: nothing that an immediate attempt would mend.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -311,7 +343,7 @@ async fn serve(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>)
     }
 }
 
-async fn forward(client: TcpStream, upstream: SocketAddr, shared: Arc<Shared>) {
+async fn forward(client: Socket, upstream: Arc<Upstream>, shared: Arc<Shared>) {
     let admission = {
         let mut admission = shared.admission.subscribe();
         let admission = admission.wait_for(|admission| *admission != Admission::Hold).await;
@@ -319,10 +351,10 @@ async fn forward(client: TcpStream, upstream: SocketAddr, shared: Arc<Shared>) {
     };
     let server = match admission {
         Admission::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
-        Admission::Forward | Admission::Hold => TcpStream::connect(upstream).await,
+        Admission::Forward | Admission::Hold => upstream.connect().await,
     };
     let Ok(server) = server else {
-        connection::reset(client);
+        client.reset();
         shared.stats.send_modify(|stats| stats.refused += 1);
         return;
     };

@@ -58,24 +58,24 @@ async fn nothing_comes_after_a_close(stage: Stage) -> Outcome {
 
 /// Each end closes, one after the other or both at once, and each sees the other's close.
 async fn both_ends_close(stage: Stage) -> Outcome {
-    for at_once in [false, true] {
-        let mut link = stage.connected().await?;
-        exchange(&mut link.near, &mut link.far).await?;
-        let Connected { near, far, medium: _medium, .. } = link;
-        let (mut near_rx, mut far_rx) = (near.rx, far.rx);
-        if at_once {
-            tokio::try_join!(near.tx.close(), far.tx.close())?;
-        } else {
+    stage
+        .each_way(async |mut link| {
+            exchange(&mut link.near, &mut link.far).await?;
+            let Connected { near, far, medium: _medium, .. } = link;
+            let (mut near_rx, mut far_rx) = (near.rx, far.rx);
             near.tx.close().await?;
             assert_eq!(far_rx.recv().await?, None);
             // Where the medium has ended both directions together, there is nothing left to close.
             let _ = far.tx.close().await;
-        }
-        assert_eq!(near_rx.recv().await?, None);
-        if at_once {
-            assert_eq!(far_rx.recv().await?, None);
-        }
-    }
+            assert_eq!(near_rx.recv().await?, None);
+            Ok(())
+        })
+        .await?;
+    let link = stage.connected().await?;
+    let Connected { mut near, mut far, medium: _medium, .. } = link;
+    tokio::try_join!(near.tx.close(), far.tx.close())?;
+    assert_eq!(near.rx.recv().await?, None);
+    assert_eq!(far.rx.recv().await?, None);
     Ok(())
 }
 

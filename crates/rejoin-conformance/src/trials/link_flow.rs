@@ -18,6 +18,7 @@ trials! { "link":
     both_directions_at_full_speed [],
     a_full_medium_makes_the_sender_wait [],
     a_stuck_direction_leaves_the_other_alone [],
+    a_waiting_receiver_leaves_the_sender_alone [],
     a_dropped_send_kills_only_its_link [],
 }
 
@@ -57,7 +58,7 @@ async fn both_directions_at_full_speed(stage: Stage) -> Outcome {
 /// How long a sender has to get nowhere to count as waiting. Too short a time makes a trial weaker,
 /// never wrong.
 const STUCK: Duration = Duration::from_millis(60);
-const PIECE: usize = 4000;
+const PIECE: usize = 16 * 1024;
 const LAST: &[u8] = b"the last one";
 
 /// Sends pieces for as long as nobody says stop.
@@ -148,6 +149,29 @@ async fn a_stuck_direction_leaves_the_other_alone(stage: Stage) -> Outcome {
             }
             filling.stop.set(true);
             tokio::try_join!(running, take_all(&mut link.far.rx)).map(|_| ())
+        })
+        .await
+}
+
+/// What is sent does not wait for what is received: here the peer speaks only when spoken to.
+async fn a_waiting_receiver_leaves_the_sender_alone(stage: Stage) -> Outcome {
+    stage
+        .each_way(async |mut link| {
+            for n in 0..20 {
+                let (question, answer) = (piece(n), piece(n + 100));
+                let near = async {
+                    // The receiver waits before the sender begins.
+                    tokio::try_join!(biased; expect(&mut link.near.rx, &answer), async {
+                        Ok(put(&mut link.near.tx, &question).await?)
+                    })
+                };
+                let far = async {
+                    expect(&mut link.far.rx, &question).await?;
+                    Ok(put(&mut link.far.tx, &answer).await?)
+                };
+                tokio::try_join!(near, far)?;
+            }
+            Ok(())
         })
         .await
 }

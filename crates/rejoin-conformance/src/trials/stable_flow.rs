@@ -90,6 +90,10 @@ const ITEM: usize = 968;
 /// What an item counts as.
 const COST: usize = 1000;
 const LAST: &[u8] = b"last";
+const LOG: usize = 16 * 1024;
+const WINDOW: usize = 32 * 1024;
+/// How many items fill a window, about.
+const LEAST: u64 = (WINDOW / COST) as u64;
 
 struct Filling {
     sent: Cell<u64>,
@@ -129,7 +133,10 @@ async fn until_stuck(
         let before = count();
         match timeout(STUCK, &mut running).await {
             Ok(ended) => return ended,
-            Err(_) if count() == before => return Ok(()),
+            // With less than a window under way, it is only slow.
+            Err(_) if count() == before && count().iter().all(|&sent| sent >= LEAST) => {
+                return Ok(());
+            }
             Err(_) => {}
         }
     }
@@ -139,8 +146,6 @@ async fn until_stuck(
 /// full sides do not dead-lock: acknowledgements, pings and resumes pass (WIN-5). Then everything
 /// arrives.
 async fn flow_control(stage: Stage) -> Outcome {
-    const LOG: usize = 16 * 1024;
-    const WINDOW: usize = 32 * 1024;
     let mut settings = config(stage.capability());
     settings.send_log_bytes_max = LOG;
     settings.inbox_bytes_max = WINDOW;
@@ -164,7 +169,6 @@ async fn flow_control(stage: Stage) -> Outcome {
             let sent = usize::try_from(filling.sent.get()).expect("few");
             let most = LOG + WINDOW + 2 * COST;
             assert!(sent * COST <= most, "{sent} items of {COST} bytes; at most {most} bytes");
-            assert!(sent * COST >= WINDOW, "{sent} items of {COST} bytes, less than the window");
             filling.stop.set(true);
         }
         tokio::try_join!(

@@ -83,8 +83,6 @@ async fn a_new_link_replaces_one_that_seems_alive(stage: Stage) -> Outcome {
         hands.items(5).await
     };
     world.carry_while(Traffic::Both, || true, silence).await?;
-    let cause = world.far.status.borrow().clone();
-    assert!(matches!(cause, Status::Connected { .. }), "{cause:?}");
     world.close().await
 }
 
