@@ -1,0 +1,61 @@
+//! TLS under a WebSocket, by rustls with the provider ring. Certificates, roots and versions are
+//! rustls's business; here is only a sensible default for clients.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use rejoin_core::Peer;
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+pub use tokio_rustls::rustls;
+
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::error::WebSocketError;
+use crate::url::Target;
+
+/// What a source uses that was given nothing else: the roots of Mozilla's programme, as they were
+/// when `webpki-roots` was published, TLS 1.2 and 1.3, no client certificate.
+///
+/// # Panics
+///
+/// Never: ring has what the default versions need.
+#[must_use]
+pub fn default_client_config() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let config = CONFIG.get_or_init(|| {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has what the default versions need")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    });
+    Arc::clone(config)
+}
+
+pub(crate) async fn connect(
+    stream: TcpStream,
+    target: &Target,
+    config: Arc<ClientConfig>,
+) -> Result<client::TlsStream<TcpStream>, WebSocketError> {
+    let name = ServerName::try_from(target.host.clone()).map_err(|_| {
+        let reason = "its host cannot be the name of a certificate";
+        WebSocketError::InvalidUrl { url: target.text.clone(), reason }
+    })?;
+    let connected = TlsConnector::from(config).connect(name, stream).await;
+    connected.map_err(|source| WebSocketError::Tls { address: target.address(), source })
+}
+
+pub(crate) async fn accept(
+    stream: TcpStream,
+    peer: &Peer,
+    config: Arc<ServerConfig>,
+) -> Result<server::TlsStream<TcpStream>, WebSocketError> {
+    let accepted = TlsAcceptor::from(config).accept(stream).await;
+    accepted.map_err(|source: io::Error| WebSocketError::Tls { address: peer.to_string(), source })
+}

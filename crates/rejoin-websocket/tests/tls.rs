@@ -1,0 +1,96 @@
+//! `wss`: who is trusted, and that both kinds of links work over it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod certificate;
+mod support;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rejoin_websocket::{
+    Link, LinkListener, LinkRx, LinkSource, LinkTx, WebSocketError, WebSocketSource, tls,
+};
+use support::{dial_and_accept, listen, soon, websocket_error};
+
+#[tokio::test]
+async fn a_link_over_tls_carries_both_ways_and_closes() {
+    let (server, client) = certificate::configs(&["localhost", "127.0.0.1"]);
+    for host in ["localhost", "127.0.0.1"] {
+        let (listener, _) = listen().await;
+        let mut listener = listener.with_tls(Arc::clone(&server));
+        let url = format!("wss://{host}:{}/", listener.local_addr().unwrap().port());
+        let mut source = WebSocketSource::new(url).with_tls(Arc::clone(&client));
+        let (dialled, accepted) = dial_and_accept(&mut source, &mut listener).await;
+        let ((mut tx, mut rx), (mut far_tx, mut far_rx)) =
+            (dialled.unwrap().split(), accepted.unwrap().split());
+        let body = Bytes::from(vec![3; 300_000]);
+        for tx in [&mut tx, &mut far_tx] {
+            tx.send(b"head", body.clone()).await.unwrap();
+        }
+        let (a, b, near, far) =
+            soon(async { tokio::join!(tx.flush(), far_tx.flush(), rx.recv(), far_rx.recv()) })
+                .await;
+        a.and(b).unwrap();
+        for received in [near, far] {
+            assert_eq!(received.unwrap().unwrap().len(), 300_004);
+        }
+        tx.close().await.unwrap();
+        assert_eq!(soon(far_rx.recv()).await.unwrap(), None);
+        far_tx.close().await.unwrap();
+        assert_eq!(soon(rx.recv()).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_trusted_is_a_typed_failure() {
+    let (server, client) = certificate::configs(&["elsewhere.example"]);
+    let (listener, _) = listen().await;
+    let mut listener = listener.with_tls(server);
+    let url = format!("wss://localhost:{}/", listener.local_addr().unwrap().port());
+    // The wrong name, and a root that Mozilla does not know.
+    for config in [client, tls::default_client_config()] {
+        let mut source = WebSocketSource::new(&url).with_tls(config);
+        let (dialled, accepted) = dial_and_accept(&mut source, &mut listener).await;
+        let error = dialled.unwrap_err();
+        assert!(matches!(websocket_error(&error), WebSocketError::Tls { .. }), "{error}");
+        assert!(!source.is_fatal(&error));
+        let error = accepted.unwrap_err();
+        assert!(matches!(websocket_error(&error), WebSocketError::Tls { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn one_side_without_tls_is_a_typed_failure() {
+    let (server, client) = certificate::configs(&["localhost"]);
+    let (plain, _) = listen().await;
+    let (secure, _) = listen().await;
+    let ports = [&plain, &secure].map(|listener| listener.local_addr().unwrap().port());
+    let mut source =
+        WebSocketSource::new(format!("wss://localhost:{}/", ports[0])).with_tls(client);
+    let mut plain = plain;
+    let (dialled, accepted) = dial_and_accept(&mut source, &mut plain).await;
+    assert!(matches!(websocket_error(&dialled.unwrap_err()), WebSocketError::Tls { .. }));
+    assert!(accepted.is_err());
+
+    let mut secure = secure.with_tls(server);
+    let mut source = WebSocketSource::new(format!("ws://localhost:{}/", ports[1]));
+    let (dialled, accepted) = dial_and_accept(&mut source, &mut secure).await;
+    assert!(dialled.is_err());
+    assert!(matches!(websocket_error(&accepted.unwrap_err()), WebSocketError::Tls { .. }));
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_given_up() {
+    use std::time::Duration;
+    let (server, _) = certificate::configs(&["localhost"]);
+    let (listener, _) = listen().await;
+    let config = rejoin_websocket::WebSocketConfig {
+        handshake_timeout: Duration::from_millis(50),
+        ..Default::default()
+    };
+    let mut listener = listener.with_tls(server).with_config(config);
+    let _silent = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let error = soon(async { listener.accept().await.unwrap().await }).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+}
