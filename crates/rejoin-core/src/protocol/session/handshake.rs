@@ -123,6 +123,8 @@ impl Session {
         if profile == Profile::Base {
             self.send_limit = u64::MAX;
             self.acked(received);
+            // A close that was asked for before anybody knew the profile may have nothing to wait for.
+            self.finish_if_closed();
         }
         Ok(self.generation)
     }
