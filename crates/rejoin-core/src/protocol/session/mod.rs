@@ -196,6 +196,8 @@ pub struct Session {
     cycle_delay: Duration,
     round_trip: Option<Duration>,
     ended: bool,
+    /// Invariant: only with `ended`.
+    closed_in_order: bool,
     events: VecDeque<Event>,
     counters: SessionCounters,
 }
@@ -234,6 +236,7 @@ impl Session {
             cycle_delay: config.ack_delay,
             round_trip: None,
             ended: false,
+            closed_in_order: false,
             events: VecDeque::new(),
             counters: SessionCounters::default(),
             config,
@@ -522,6 +525,7 @@ impl Session {
     fn end(&mut self, ending: Ending) {
         if !self.ended {
             self.ended = true;
+            self.closed_in_order = ending == Ending::Closed;
             self.events.push_back(Event::Ended(ending));
         }
     }
