@@ -4,6 +4,7 @@
 mod ci;
 mod demo;
 mod process;
+mod sim;
 mod test;
 mod tidy;
 
@@ -29,6 +30,13 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Simulates the protocol under faults: `--seeds N`, `--seed S`, `--json`.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Passed on to the simulator; `--help` lists what it takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -39,6 +47,7 @@ fn main() -> ExitCode {
     let outcome = match Xtask::parse() {
         Xtask::Test => test::main(),
         Xtask::Demo { args } => demo::main(&args),
+        Xtask::Sim { args } => sim::main(&args),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };
