@@ -1,5 +1,6 @@
 //! What the tests in `tests/` and the programs in `src/bin/` share. Nothing else uses it.
 
+pub mod exhaustive;
 pub mod scripted;
 pub mod sim;
 

@@ -1,14 +1,15 @@
 //! The protocol under everything that links do, as a part of every test run; `cargo xtask sim` runs
 //! more seeds of the same.
 
-use rejoin_tests::sim::{Stats, run_seeds};
+use rejoin_tests::sim::{Batch, Stats, run_seeds};
 
 const SEEDS: u64 = 2000;
 
 // CLOSE-3, KEY-2, KEY-5, SEQ-2, SEQ-3, TAKE-1, TAKE-2, WIN-1, REPLAY-4, END-1
 #[test]
 fn everything_arrives_once_and_in_order_whatever_the_links_do() {
-    let (stats, failures) = run_seeds(0, SEEDS, 2, 1);
+    let all = Batch { first: 0, count: SEEDS, threads: 2, failures_max: 1, shrink: true };
+    let (stats, failures) = run_seeds(all);
     for failure in &failures {
         eprintln!("{failure}");
     }
@@ -45,8 +46,9 @@ fn check_coverage(stats: &Stats) {
 
 #[test]
 fn a_seed_is_a_whole_run() {
-    for seed in [3, 77, 1 << 40] {
-        let [first, second] = [0; 2].map(|_| run_seeds(seed, 20, 1, 1).0);
+    for first in [3, 77, 1 << 40] {
+        let batch = Batch { first, count: 20, threads: 1, failures_max: 1, shrink: false };
+        let [first, second] = [0; 2].map(|_| run_seeds(batch).0);
         assert_eq!(first, second);
     }
 }

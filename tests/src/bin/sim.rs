@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use rejoin_tests::sim::{Stats, run_seed, run_seeds};
+use rejoin_tests::sim::{Batch, Stats, run_seed, run_seeds};
 
 /// Simulates sessions under faults.
 #[derive(Debug, Parser)]
@@ -20,6 +20,9 @@ struct Options {
     /// How many threads; as many as there are processors unless told.
     #[arg(long)]
     threads: Option<usize>,
+    /// Stops at the first failure, and shows it as it is.
+    #[arg(long)]
+    first_failure: bool,
     /// Ends with one line of JSON.
     #[arg(long)]
     json: bool,
@@ -35,13 +38,19 @@ fn main() -> ExitCode {
         Some(seed) if only_seed => {
             let mut stats = Stats::default();
             stats.seeds = 1;
-            let failure = run_seed(seed, &mut stats).err();
+            let failure = run_seed(seed, !options.first_failure, &mut stats).err();
             (stats, failure.into_iter().collect())
         }
         first => {
             let processors = std::thread::available_parallelism().map_or(1, usize::from);
             let threads = options.threads.unwrap_or(processors);
-            run_seeds(first.unwrap_or(0), options.seeds, threads, FAILURES_MAX)
+            run_seeds(Batch {
+                first: first.unwrap_or(0),
+                count: options.seeds,
+                threads,
+                failures_max: if options.first_failure { 1 } else { FAILURES_MAX },
+                shrink: !options.first_failure,
+            })
         }
     };
     for failure in &failures {

@@ -59,7 +59,10 @@ impl World {
             sessions += usize::from(side.id.is_some() && !side.is_over());
             let largest = item_cost(side.item_bytes_max);
             let log_max = side.config.send_log_bytes_max as u64 + largest;
-            ensure!(side.session.log().cost() <= log_max, "side {number}: the log is too large");
+            let cost = side.session.log().cost();
+            ensure!(cost <= log_max, "side {number}: the log is too large");
+            let empty = side.session.log().is_empty();
+            ensure!(empty == (cost == 0), "side {number}: the log costs {cost}, empty: {empty}");
             let unread: u64 = side.unread.iter().sum();
             let inbox_max = side.window_max + largest;
             ensure!(unread == side.session.inbox_cost(), "side {number} miscounts its inbox");

@@ -58,15 +58,25 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs `count` seeds from `first` on, on as many threads as told. Ends early, but with the numbers
-/// of what was run, after `failures_max` failures.
+/// Which seeds to run, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// The first seed.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// On how many threads.
+    pub threads: usize,
+    /// After how many failures to stop.
+    pub failures_max: usize,
+    /// Whether to look for the shortest run that fails, which takes some seconds.
+    pub shrink: bool,
+}
+
+/// Runs a batch of seeds. The counts are of those that were run, which are all unless some failed.
 #[must_use]
-pub fn run_seeds(
-    first: u64,
-    count: u64,
-    threads: usize,
-    failures_max: usize,
-) -> (Stats, Vec<Failure>) {
+pub fn run_seeds(batch: Batch) -> (Stats, Vec<Failure>) {
+    let Batch { first, count, threads, failures_max, shrink } = batch;
     let next = AtomicU64::new(0);
     let enough = AtomicBool::new(false);
     let results = Mutex::new((Stats::default(), Vec::new()));
@@ -80,7 +90,7 @@ pub fn run_seeds(
                         break;
                     }
                     stats.seeds += 1;
-                    if let Err(failure) = run_seed(first.wrapping_add(index), &mut stats) {
+                    if let Err(failure) = run_seed(first.wrapping_add(index), shrink, &mut stats) {
                         let mut results = results.lock().expect("no checker panics here");
                         results.1.push(failure);
                         enough.fetch_or(results.1.len() >= failures_max, Ordering::Relaxed);
@@ -93,18 +103,18 @@ pub fn run_seeds(
     results.into_inner().expect("no checker panics here")
 }
 
-/// Runs one seed; a failure comes with the shortest run that fails.
+/// Runs one seed; if told to shrink, a failure comes with the shortest run that fails.
 ///
 /// # Errors
 ///
 /// When the run breaks a rule.
-pub fn run_seed(seed: u64, stats: &mut Stats) -> Result<(), Failure> {
+pub fn run_seed(seed: u64, shrink: bool, stats: &mut Stats) -> Result<(), Failure> {
     let plan = Plan::new(seed);
     let report = run(&plan, false);
     stats.add(&report.stats);
     let Some(message) = report.failure else { return Ok(()) };
     stats.failures += 1;
-    let plan = shrink::shrink(plan, &message);
+    let plan = if shrink { shrink::shrink(plan, &message) } else { plan };
     let report = run(&plan, true);
     let shortest = report.failure.unwrap_or_default();
     let trace = format!("{plan}\n{}\n=> {shortest}\n", abridged(&report.trace));

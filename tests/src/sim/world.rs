@@ -58,6 +58,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Hellos that the network may repeat.
 const HELLOS_KEPT: usize = 6;
 const TABLE_MAX: usize = 512;
+/// More than any log of a run holds.
+const PAYLOADS_MAX: usize = 10_000;
 
 impl World {
     pub(super) fn new(plan: &Plan, start: Instant, traced: bool) -> Self {
@@ -248,22 +250,23 @@ impl World {
             return Ok(false);
         };
         let end = self.sides[number].end;
-        let mut busy = false;
+        let mut payloads = 0;
         while self.wires[wire].has_room(end) {
+            ensure!(payloads < PAYLOADS_MAX, "side {number} has always something more to say");
             let Some(payload) = self.sides[number].session.poll_transmit(self.now) else { break };
             let item = !payload.head.as_bytes().is_empty();
             let bytes = [payload.head.as_bytes(), &payload.body].concat();
             self.note(|world| format!("side {number} writes {}", world.shown(number, &bytes)));
             let broke = self.wires[wire].write(end, self.now, bytes.into(), item);
             self.stats.link_failures += u64::from(broke);
-            busy = true;
+            payloads += 1;
             // The link has to be looked at again: an item too large ends the session.
             if self.current(number).is_none() {
                 break;
             }
         }
         self.touch(number)?;
-        Ok(busy)
+        Ok(payloads > 0)
     }
 
     /// The application reads up to `count` items.
