@@ -3,6 +3,7 @@
 
 mod ci;
 mod demo;
+mod mutants;
 mod process;
 mod sim;
 mod test;
@@ -37,6 +38,8 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Plants kept bugs, one at a time, and requires that a test notices each.
+    Mutants(mutants::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Xtask::Test => test::main(),
         Xtask::Demo { args } => demo::main(&args),
         Xtask::Sim { args } => sim::main(&args),
+        Xtask::Mutants(options) => mutants::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };
