@@ -2,7 +2,7 @@
 //! links do, over `rejoin_core::protocol` alone, under virtual time. `cargo xtask sim` and the tests
 //! share it. No sockets, no runtime: the async driver has its own tests.
 //!
-//! A seed makes a [`Plan`], and the plan is the whole run. Faults happen, then they stop, and then
+//! A seed makes a plan (`plan.rs`), and the plan is the whole run. Faults happen, then they stop, and then
 //! everything must arrive, be acknowledged and close. A plan that fails is made smaller for as long
 //! as it goes on failing (`shrink.rs`).
 
