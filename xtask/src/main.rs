@@ -4,7 +4,9 @@
 mod ci;
 mod conformance;
 mod demo;
+mod mutants;
 mod process;
+mod sim;
 mod test;
 mod tidy;
 
@@ -32,6 +34,15 @@ enum Xtask {
     },
     /// Runs the conformance suite over every transport and prints the matrix of trials.
     Conformance(conformance::Options),
+    /// Simulates the protocol under faults: `--seeds N`, `--seed S`, `--json`.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Passed on to the simulator; `--help` lists what it takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Plants kept bugs, one at a time, and requires that a test notices each.
+    Mutants(mutants::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -43,6 +54,8 @@ fn main() -> ExitCode {
         Xtask::Test => test::main(),
         Xtask::Demo { args } => demo::main(&args),
         Xtask::Conformance(options) => conformance::main(&options),
+        Xtask::Sim { args } => sim::main(&args),
+        Xtask::Mutants(options) => mutants::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::protocol::frame::CloseReason;
 
 /// Where the two closes stand.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Closing {
     /// Why this side closes; `None` while it does not.
     reason: Option<CloseReason>,

@@ -25,7 +25,7 @@ pub(super) enum Verdict {
 }
 
 /// Pings when the link is silent, and gives it up when it stays silent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Liveness {
     ping_interval: Duration,
     dead_after: Duration,

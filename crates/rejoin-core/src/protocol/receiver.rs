@@ -30,7 +30,7 @@ pub(super) enum Arrival {
 ///
 /// Invariants: `consumed <= received` in cost, and a peer that keeps to `limit()` never has more
 /// than the window and one item outstanding.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Receiver {
     /// How many items came, counted from the first of the session.
     received: u64,

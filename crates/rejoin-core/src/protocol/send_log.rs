@@ -22,7 +22,7 @@ pub const fn item_cost(bytes: usize) -> u64 {
 }
 
 /// A run of items, encoded one after another into one buffer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
     bytes: BytesMut,
     /// Where each item ends in `bytes`.
@@ -83,7 +83,7 @@ impl Batch {
 }
 
 /// A batch in the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Segment {
     first: u64,
     /// The cost of all items of the session before this segment.
@@ -127,7 +127,7 @@ struct Cursor {
 ///
 /// Invariant: `acked <= written <= appended` and `written <= sent`, all counted in items from the
 /// first of the session.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SendLog {
     segments: VecDeque<Segment>,
     /// The number of the session's first item.

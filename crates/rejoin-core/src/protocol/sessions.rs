@@ -31,7 +31,7 @@ pub enum Admission {
     Reject(RejectReason),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     /// The last key that the peer has shown to know.
     proved: Option<ResumeKey>,
@@ -51,7 +51,7 @@ impl Entry {
 ///
 /// Invariant: `by_key` holds exactly the keys of all entries, and the keys of at most
 /// `sessions_max` sessions that were closed; `by_nonce` exactly the nonces of all entries.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sessions {
     sessions_max: usize,
     entries: HashMap<SessionId, Entry>,

@@ -148,6 +148,9 @@ fn an_acknowledgement_of_what_no_link_has_carried_ends_the_session() {
         assert_eq!(solo.events().last(), Some(&Event::Ended(Ending::Lost(reason))));
     }
     check(Solo::ready(config()), 0, 0, 0);
+    let mut waiting = Solo::ready(config());
+    waiting.append(b"a");
+    check(waiting, 0, 0, 0);
     let mut written = Solo::ready(config());
     written.append(b"a");
     written.sent();

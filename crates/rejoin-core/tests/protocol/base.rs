@@ -137,6 +137,18 @@ fn a_close_waits_for_the_log_to_empty() {
     }
 }
 
+// BASE-5
+#[test]
+fn a_close_before_the_first_link_ends_with_it() {
+    for (initiator, acceptor) in [(base(), config()), (config(), base()), (base(), base())] {
+        let mut pair = Pair::with(initiator, acceptor);
+        pair.close(0, "never mind");
+        assert_eq!(pair.initiator().ending(), None, "nobody knows yet which profile it will be");
+        pair.drive();
+        assert_eq!(pair.initiator().ending(), Some(&Ending::Closed));
+    }
+}
+
 // BASE-6
 #[test]
 fn a_base_peer_is_refused_without_a_reason() {

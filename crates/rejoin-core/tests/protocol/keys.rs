@@ -1,9 +1,9 @@
 //! Hellos, keys and the acceptor's table.
 
 use rejoin_core::protocol::{
-    Admission, ClientHello, Ending, Event, HandshakeError, HelloError, LossReason, PacketSeq,
-    Profile, RejectReason, ResumeKey, Role, ServerHello, Session, SessionConfig, SessionId,
-    Sessions,
+    Admission, ClientHello, CloseReason, Control, Ending, Event, HandshakeError, HelloError,
+    LossReason, PacketSeq, Profile, RejectReason, ResumeKey, Role, ServerHello, Session,
+    SessionConfig, SessionId, Sessions,
 };
 
 use crate::pair::{Pair, SECOND, config, key};
@@ -215,6 +215,24 @@ fn a_session_that_expired_is_lost_to_the_initiator_with_what_it_had_to_send() {
     let lost = Ending::Lost(LossReason::Rejected(RejectReason::UnknownKey));
     assert_eq!(pair.initiator().ending(), Some(&lost));
     assert_eq!(pair.initiator().session.take_unacknowledged().len(), 1);
+}
+
+// KEY-4
+#[test]
+fn a_session_that_was_lost_does_not_call_itself_closed_before_it_is_forgotten() {
+    let refused = |reason| Err(HandshakeError::Refused(reason));
+    let mut solo = Solo::ready(config());
+    solo.session.abort(LossReason::Expired);
+    assert_eq!(solo.resume(None), refused(RejectReason::UnknownKey));
+
+    let mut solo = Solo::ready(config());
+    solo.session.close(solo.now, CloseReason::default());
+    solo.sent();
+    solo.feed(0, Control::CloseAck).unwrap();
+    solo.feed(0, Control::Close(CloseReason::default())).unwrap();
+    solo.sent();
+    assert_eq!(solo.events().last(), Some(&Event::Ended(Ending::Closed)));
+    assert_eq!(solo.resume(None), refused(RejectReason::Closed));
 }
 
 // KEY-5

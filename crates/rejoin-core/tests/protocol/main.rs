@@ -1,5 +1,5 @@
 //! The sans-io protocol under virtual time: every rule of `docs/protocol.md` as a story of two
-//! sessions, and a seeded simulation of everything at once.
+//! sessions. The simulation of everything at once is in the package `tests`.
 
 mod acks;
 mod base;
@@ -8,7 +8,6 @@ mod keys;
 mod links;
 mod numbers;
 mod pair;
-mod sim;
 mod solo;
 mod window;
 mod wire;

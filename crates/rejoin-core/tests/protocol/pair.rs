@@ -244,11 +244,6 @@ impl Pair {
         self.dialing = self.dialing.map(|index| if index >= latest { index + 1 } else { index });
     }
 
-    /// The initiator stops waiting for an answer.
-    pub(crate) fn abandon_attempt(&mut self) {
-        self.attempt_failed();
-    }
-
     /// Lets everything happen that happens at this time.
     pub(crate) fn drive(&mut self) {
         for _ in 0..100_000 {

@@ -89,7 +89,10 @@ impl Session {
         payload_bytes_max: usize,
     ) -> Result<LinkGeneration, HandshakeError> {
         if self.ended {
-            return Err(HandshakeError::Refused(RejectReason::Closed));
+            // Its table may not know yet. A peer that has closed, too, takes `Closed` for a receipt.
+            let reason =
+                if self.closed_in_order { RejectReason::Closed } else { RejectReason::UnknownKey };
+            return Err(HandshakeError::Refused(reason));
         }
         if self.profile.is_some_and(|settled| settled != profile) {
             return Err(self.lost(LossReason::ProfileChanged));
@@ -123,6 +126,8 @@ impl Session {
         if profile == Profile::Base {
             self.send_limit = u64::MAX;
             self.acked(received);
+            // A close that was asked for before anybody knew the profile may have nothing to wait for.
+            self.finish_if_closed();
         }
         Ok(self.generation)
     }

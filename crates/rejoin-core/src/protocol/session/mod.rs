@@ -150,7 +150,7 @@ pub struct SessionCounters {
 }
 
 /// What belongs to the current link.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Attached {
     generation: LinkGeneration,
     payload_bytes_max: usize,
@@ -171,7 +171,10 @@ struct Attached {
 /// Invariants: those of [`SendLog`]; the items given out by [`handle_frame`](Self::handle_frame)
 /// are a gapless, duplicate-free, in-order prefix of what the peer sent; input that names a link
 /// other than the current one changes nothing but a counter; nothing happens after the end.
-#[derive(Debug)]
+///
+/// A clone is for whoever looks at what could follow, such as a model checker: of two that are both
+/// used on links, neither keeps its word.
+#[derive(Clone, Debug)]
 pub struct Session {
     role: Role,
     config: SessionConfig,
@@ -196,6 +199,8 @@ pub struct Session {
     cycle_delay: Duration,
     round_trip: Option<Duration>,
     ended: bool,
+    /// Invariant: only with `ended`.
+    closed_in_order: bool,
     events: VecDeque<Event>,
     counters: SessionCounters,
 }
@@ -234,6 +239,7 @@ impl Session {
             cycle_delay: config.ack_delay,
             round_trip: None,
             ended: false,
+            closed_in_order: false,
             events: VecDeque::new(),
             counters: SessionCounters::default(),
             config,
@@ -517,6 +523,7 @@ impl Session {
     fn end(&mut self, ending: Ending) {
         if !self.ended {
             self.ended = true;
+            self.closed_in_order = ending == Ending::Closed;
             self.events.push_back(Event::Ended(ending));
         }
     }
