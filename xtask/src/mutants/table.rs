@@ -178,7 +178,7 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
         "self.registrar.proved(link);" => "",
         Stable: "the table does not learn that the peer has its key";
     "items behind the queue put before it" in "handover/inbox.rs":
-        "state.items.append(items);" => "std::mem::swap(&mut state.items, items); state.items.append(items);",
+        "=> last.append(items)," => "=> { std::mem::swap(last, items); last.append(items); }",
         Stable: "what came later is received earlier";
     "link kept after a violation" in "stable/driver/mod.rs":
         "warn!(generation = generation.get(), cause, \"protocol violation\");\n            self.link_down(" =>
