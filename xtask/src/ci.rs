@@ -25,11 +25,12 @@ pub(crate) fn main() -> Outcome {
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn lints() -> [(&'static str, Command); 4] {
+fn lints() -> [(&'static str, Command); 5] {
     let clippy = "clippy --workspace --all-targets --all-features -- -D warnings";
     let mut doc = cargo("doc --workspace --no-deps --all-features".split(' '));
     doc.env("RUSTDOCFLAGS", "-Dwarnings");
     [
+        ("default features", cargo("check --workspace --all-targets".split(' '))),
         ("fmt", cargo("fmt --all --check".split(' '))),
         ("clippy", cargo(clippy.split(' '))),
         ("doc", doc),
