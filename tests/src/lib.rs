@@ -4,6 +4,11 @@ pub mod exhaustive;
 pub mod scripted;
 pub mod sim;
 
+/// The code of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide.md")]
+mod guide {}
+
 use std::future::pending;
 use std::time::Duration;
 
