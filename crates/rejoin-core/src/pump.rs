@@ -40,6 +40,8 @@ struct Incoming {
     complete: AtomicU64,
     /// Give memory back at the next opportunity.
     trim: AtomicBool,
+    /// The batch was full: there may be more at hand, for which nobody wakes the driver.
+    paused: AtomicBool,
 }
 
 impl Incoming {
@@ -57,6 +59,7 @@ impl Reader {
             batch_bytes: AtomicUsize::new(BATCH_BYTES),
             complete: AtomicU64::new(progress.get()),
             trim: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
         });
         let future = Box::pin(read(rx, Arc::clone(&pipe), progress.clone()));
         Self { future, pipe, progress }
@@ -86,7 +89,7 @@ impl Reader {
 
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
     /// with everything that arrived before in `payloads`; pending otherwise, with a wake-up to come
-    /// only when `payloads` stays empty.
+    /// unless it is [paused](Self::is_paused).
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -95,6 +98,11 @@ impl Reader {
         let ended = self.future.as_mut().poll(cx);
         self.pipe.put(payloads);
         ended
+    }
+
+    /// Whether it gave a full batch the last time, and is to be polled again without a wake-up.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.pipe.paused.load(Ordering::Relaxed)
     }
 }
 
@@ -136,15 +144,17 @@ async fn read(mut rx: impl LinkRx, pipe: Arc<Incoming>, progress: Progress) -> i
             }
         }
         pipe.put(&mut batch);
-        pause().await;
+        pause(&pipe.paused).await;
     }
 }
 
 /// Gives way to the driver once; it polls again without a wake-up.
-async fn pause() {
-    let mut paused = false;
-    poll_fn(|_| if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending })
-        .await;
+async fn pause(paused: &AtomicBool) {
+    poll_fn(|_| {
+        let was_paused = paused.fetch_not(Ordering::Relaxed);
+        if was_paused { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// The sending half of a link at work.
@@ -157,6 +167,10 @@ pub(crate) struct Writer {
     bytes: Progress,
     /// The next batch, while it is filled; empty in between, kept for its memory.
     batch: VecDeque<Transmit>,
+    /// Whether everything was written and flushed when the future was polled last.
+    idle: bool,
+    /// Whether there is memory to give back.
+    trim: bool,
 }
 
 #[derive(Default)]
@@ -182,12 +196,13 @@ impl Writer {
     pub(crate) fn new(tx: impl LinkTx) -> Self {
         let (pipe, payloads, bytes) = (Arc::default(), Arc::default(), tx.progress());
         let future = Box::pin(write(tx, Arc::clone(&pipe), Arc::clone(&payloads)));
-        Self { future, pipe, payloads, bytes, batch: VecDeque::new() }
+        let batch = VecDeque::new();
+        Self { future, pipe, payloads, bytes, batch, idle: true, trim: false }
     }
 
     /// Whether the writer takes a batch now.
     pub(crate) fn is_idle(&self) -> bool {
-        self.pipe.lock().unwrap_or_else(PoisonError::into_inner).state == WriterState::Idle
+        self.idle
     }
 
     /// Fills a batch from `next` and hands it to an idle writer; gives whether there was anything.
@@ -205,6 +220,7 @@ impl Writer {
         debug_assert!(pipe.batch.is_empty(), "a busy writer is not filled");
         std::mem::swap(&mut pipe.batch, &mut self.batch);
         pipe.state = WriterState::Busy;
+        self.idle = false;
         true
     }
 
@@ -212,6 +228,7 @@ impl Writer {
     pub(crate) fn trim(&mut self) {
         self.batch = VecDeque::new();
         self.pipe.lock().unwrap_or_else(PoisonError::into_inner).trim = true;
+        self.trim = true;
     }
 
     /// Grows whenever the link takes something.
@@ -221,7 +238,13 @@ impl Writer {
 
     /// Goes on writing. Ready only when the link is dead.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.future.as_mut().poll(cx)
+        if self.idle && !std::mem::take(&mut self.trim) {
+            return Poll::Pending;
+        }
+        let ended = self.future.as_mut().poll(cx);
+        let state = self.pipe.lock().unwrap_or_else(PoisonError::into_inner).state;
+        self.idle = state == WriterState::Idle;
+        ended
     }
 
     /// Writes what was handed over, then closes the link.
@@ -240,6 +263,7 @@ async fn write(
     payloads: Arc<AtomicU64>,
 ) -> io::Result<()> {
     let mut batch = VecDeque::new();
+    let mut taken = 0;
     loop {
         let state = poll_fn(|_| {
             let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,7 +281,9 @@ async fn write(
         .await;
         for Transmit { head, body } in batch.drain(..) {
             tx.send(head.as_bytes(), body).await?;
-            payloads.fetch_add(1, Ordering::Relaxed);
+            // Nobody else counts, so nothing more costly than a store is needed.
+            taken += 1;
+            payloads.store(taken, Ordering::Relaxed);
         }
         if state == WriterState::Closing {
             return tx.close().await;

@@ -116,6 +116,9 @@ impl Allowance {
     fn cover(&mut self, bytes: u64) -> bool {
         let Some(budget) = &self.budget else { return true };
         let wanted = bytes.max(self.bytes_min);
+        if wanted == self.held && wanted == self.bytes {
+            return true;
+        }
         if wanted > self.held && !budget.try_take(wanted - self.held) {
             return false;
         }

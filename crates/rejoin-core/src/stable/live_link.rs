@@ -83,6 +83,11 @@ impl LiveLink {
         self.reader.poll(cx, payloads)
     }
 
+    /// See [`Reader::is_paused`].
+    pub(super) fn is_read_paused(&self) -> bool {
+        self.reader.is_paused()
+    }
+
     /// See [`Reader::partial`].
     pub(super) fn partial(&self) -> u64 {
         self.reader.partial()
@@ -134,6 +139,11 @@ impl LiveLink {
     /// peer's last words, which may say why it closed the link.
     pub(super) fn take_write_error(&mut self) -> Option<io::Error> {
         self.write_error.take()
+    }
+
+    /// Whether [`take_write_error`](Self::take_write_error) has something to give.
+    pub(super) fn has_write_error(&self) -> bool {
+        self.write_error.is_some()
     }
 
     /// Whether the writer has written everything it was given.

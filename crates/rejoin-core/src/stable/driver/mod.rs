@@ -19,14 +19,15 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::meter::SessionMeter;
 use crate::protocol::{
-    CloseReason, Ending, Event, LossReason, Profile, Role, Session, timer_slack,
+    CloseReason, Ending, Event, LinkGeneration, LossReason, Profile, Role, Session, earlier,
+    timer_slack,
 };
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
 use crate::stable::allowance::{Budget, Room};
 use crate::stable::config::StableConfig;
-use crate::stable::dial::Dialer;
+use crate::stable::dial::{Dialer, Want};
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
@@ -40,6 +41,9 @@ mod moving;
 
 /// How many turns the driver takes before it lets other tasks run.
 const TURNS_MAX: usize = 32;
+/// How much it puts down for the application before it lets it run: what was read just now is
+/// still in the caches then.
+const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// How often memory that is not needed any more is given back.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
@@ -88,7 +92,18 @@ pub(super) struct Driver<S: LinkSource> {
     /// When to give back memory that was used and is no longer.
     trim_at: Option<Instant>,
     meter: SessionMeter,
+    /// Set for the next time-out or for an earlier time, see [`poll_timer`](Self::poll_timer).
     timer: Pin<Box<Sleep>>,
+    /// Whether a time-out is due.
+    due: bool,
+    /// Which link has nothing more to read, as of the present poll, and will wake the driver.
+    read_waits: Option<LinkGeneration>,
+    /// What the dialler was asked for in the present poll and waits for.
+    dial_waits: Option<Want>,
+    /// How many bytes were read in the present poll.
+    read_bytes: usize,
+    /// What the handles know to be acknowledged.
+    acked_published: u64,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
 }
@@ -131,6 +146,11 @@ impl<S: LinkSource> Driver<S> {
             better_at: None,
             trim_at: None,
             meter: SessionMeter::new(role),
+            due: false,
+            read_waits: None,
+            dial_waits: None,
+            read_bytes: 0,
+            acked_published: 0,
             payloads: Vec::new(),
             items: VecDeque::new(),
         };
@@ -139,12 +159,11 @@ impl<S: LinkSource> Driver<S> {
     }
 
     /// Takes one turn; gives whether it changed anything.
-    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let now = now();
+    fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut busy = self.take_requests(cx, now);
         busy |= self.poll_dialer(cx, now);
         busy |= self.read(cx, now);
-        if self.next_timeout().is_some_and(|at| at <= now) {
+        if std::mem::take(&mut self.due) {
             self.handle_timeout(now);
             busy = true;
         }
@@ -173,6 +192,7 @@ impl<S: LinkSource> Driver<S> {
         }
         if requests.reconnect {
             self.dialer.hurry();
+            self.dial_waits = None;
         }
         self.session.set_ack_wanted(requests.ack_wanted);
         if let Some(count) = requests.acknowledged {
@@ -181,8 +201,10 @@ impl<S: LinkSource> Driver<S> {
         if let Some(retry_after) = requests.going_away {
             self.session.go_away(retry_after);
         }
-        self.offers.extend(requests.offers);
-        self.offers.withdraw(requests.withdrawn);
+        if !requests.offers.is_empty() || requests.withdrawn > 0 {
+            self.offers.extend(requests.offers);
+            self.offers.withdraw(requests.withdrawn);
+        }
         self.migrations.extend(requests.migrations);
         if self.role == Role::Acceptor && !self.migrations.is_empty() {
             let error = std::io::ErrorKind::Unsupported.into();
@@ -212,6 +234,9 @@ impl<S: LinkSource> Driver<S> {
     /// Reads what the link has at hand.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(link) = &mut self.link else { return false };
+        if self.read_waits == Some(link.generation()) && !link.has_write_error() {
+            return false;
+        }
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let inbox = self.session.inbox_cost();
         let mut held_back = !self.room.may_read(now, link.partial(), inbox);
@@ -222,6 +247,8 @@ impl<S: LinkSource> Driver<S> {
         }
         let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
         let generation = link.generation();
+        let waits = !held_back && ended.is_pending() && !link.is_read_paused();
+        self.read_waits = waits.then_some(generation);
         if link.has_read_on() {
             self.session.handle_progress(now, generation);
         }
@@ -244,6 +271,7 @@ impl<S: LinkSource> Driver<S> {
             }
         }
         pack(&mut self.items, first, carried);
+        self.read_bytes += carried;
         if let Some(error) = violation {
             let mut cause = error.to_string();
             if let Some(source) = std::error::Error::source(&error) {
@@ -393,12 +421,13 @@ impl<S: LinkSource> Driver<S> {
         }
         let log = self.session.log();
         let (acknowledged, cost_acked) = (log.acked(), log.cost_acked());
-        let news = self.shared.receipts.send_if_modified(|receipts| {
-            let news = receipts.acknowledged != acknowledged;
-            receipts.acknowledged = acknowledged;
-            news
-        });
-        if news {
+        if std::mem::replace(&mut self.acked_published, acknowledged) != acknowledged {
+            let receipts = &self.shared.receipts;
+            receipts.send_if_modified(|now| {
+                now.acknowledged = acknowledged;
+                // Whoever subscribes from now on sees this before it waits.
+                receipts.receiver_count() > 0
+            });
             self.shared.outbox.release(cost_acked);
             self.trim_at.get_or_insert(now + TRIM_INTERVAL);
         }
@@ -434,18 +463,30 @@ impl<S: LinkSource> Driver<S> {
     fn next_timeout(&self) -> Option<Instant> {
         let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
         let stalled = stalled.map(|since| since + self.config.peer_dead_after);
-        let others =
-            [stalled, self.offers.next_at(), self.room.next_at(), self.better_at, self.trim_at];
-        others.into_iter().chain([self.session.poll_timeout()]).flatten().min()
+        let mut next = earlier(stalled, self.session.poll_timeout());
+        for other in [self.offers.next_at(), self.room.next_at(), self.better_at, self.trim_at] {
+            next = earlier(next, other);
+        }
+        next
     }
 
-    /// Whether the timer has fired; otherwise it wakes the driver when the next time-out is due.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether a time-out is due; otherwise the driver is woken when the next one is, or before.
+    ///
+    /// Nearly every message puts some time-out off. A timer that fires too early now and then costs
+    /// less than one that is set anew each time.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(at) = self.next_timeout() else { return false };
+        if at <= now {
+            return true;
+        }
         let at = tokio::time::Instant::from_std(at);
-        if self.timer.deadline() != at {
+        if at < self.timer.deadline() {
             self.timer.as_mut().reset(at);
         }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.timer.as_mut().reset(at);
         self.timer.as_mut().poll(cx).is_ready()
     }
 }
@@ -455,15 +496,23 @@ impl<S: LinkSource> Future for Driver<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let driver = self.get_mut();
+        (driver.read_waits, driver.dial_waits, driver.read_bytes) = (None, None, 0);
         for _ in 0..TURNS_MAX {
-            let busy = driver.turn(cx);
+            let now = now();
+            let busy = driver.turn(cx, now);
             if driver.session.is_ended() {
                 return Poll::Ready(());
             }
-            if !busy && !driver.poll_timer(cx) {
-                return Poll::Pending;
+            if !busy {
+                driver.due = driver.poll_timer(cx, now);
+                if !driver.due {
+                    return Poll::Pending;
+                }
+            } else if driver.read_bytes >= READ_BYTES_MAX {
+                break;
             }
         }
+        driver.due |= driver.next_timeout().is_some_and(|at| at <= now());
         cx.waker().wake_by_ref();
         Poll::Pending
     }
