@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::link::{LinkRx, LinkTx, Progress};
+use crate::on_call::OnCall;
 use crate::protocol::{Transmit, item_cost};
 
 /// The most payloads that cross at a time.
@@ -27,7 +28,7 @@ type LinkFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// The receiving half of a link at work.
 pub(crate) struct Reader {
-    future: LinkFuture,
+    future: OnCall<LinkFuture>,
     pipe: Arc<Incoming>,
     progress: Progress,
 }
@@ -61,7 +62,8 @@ impl Reader {
             trim: AtomicBool::new(false),
             paused: AtomicBool::new(false),
         });
-        let future = Box::pin(read(rx, Arc::clone(&pipe), progress.clone()));
+        let future: LinkFuture = Box::pin(read(rx, Arc::clone(&pipe), progress.clone()));
+        let future = OnCall::new(future);
         Self { future, pipe, progress }
     }
 
@@ -85,24 +87,26 @@ impl Reader {
     /// Gives memory back that was needed for a large batch.
     pub(crate) fn trim(&mut self) {
         self.pipe.trim.store(true, Ordering::Relaxed);
+        self.future.call();
     }
 
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
     /// with everything that arrived before in `payloads`; pending otherwise, with a wake-up to come
-    /// unless it is [paused](Self::is_paused).
+    /// only when `payloads` stays empty.
     pub(crate) fn poll(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         payloads: &mut Vec<Bytes>,
     ) -> Poll<io::Result<()>> {
-        let ended = self.future.as_mut().poll(cx);
+        if !self.future.is_called(cx) {
+            return Poll::Pending;
+        }
+        let ended = self.future.poll(cx);
         self.pipe.put(payloads);
+        if self.pipe.paused.load(Ordering::Relaxed) {
+            self.future.call();
+        }
         ended
-    }
-
-    /// Whether it gave a full batch the last time, and is to be polled again without a wake-up.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.pipe.paused.load(Ordering::Relaxed)
     }
 }
 
@@ -236,11 +240,15 @@ impl Writer {
         self.payloads.load(Ordering::Relaxed) + self.bytes.get()
     }
 
+    /// Whether [`poll`](Self::poll) has anything to do.
+    #[inline]
+    pub(crate) fn is_at_work(&self) -> bool {
+        !self.idle || self.trim
+    }
+
     /// Goes on writing. Ready only when the link is dead.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.idle && !std::mem::take(&mut self.trim) {
-            return Poll::Pending;
-        }
+        self.trim = false;
         let ended = self.future.as_mut().poll(cx);
         let state = self.pipe.lock().unwrap_or_else(PoisonError::into_inner).state;
         self.idle = state == WriterState::Idle;

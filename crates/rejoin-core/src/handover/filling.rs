@@ -94,6 +94,7 @@ impl Filling {
     }
 
     /// Whether there is no item.
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.batch.is_empty() && self.full.is_empty()
     }

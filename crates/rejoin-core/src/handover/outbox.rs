@@ -220,7 +220,7 @@ impl Outbox {
     /// The driver takes the items, in order. When there are none, it is woken once there are.
     pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) {
         let mut state = self.lock();
-        let any = state.filling.take(take);
+        let any = !state.filling.is_empty() && state.filling.take(take);
         state.run_cost = 0;
         state.wake_on_items = !any;
     }

@@ -83,11 +83,6 @@ impl LiveLink {
         self.reader.poll(cx, payloads)
     }
 
-    /// See [`Reader::is_paused`].
-    pub(super) fn is_read_paused(&self) -> bool {
-        self.reader.is_paused()
-    }
-
     /// See [`Reader::partial`].
     pub(super) fn partial(&self) -> u64 {
         self.reader.partial()
@@ -121,7 +116,9 @@ impl LiveLink {
     /// [`take_write_error`](Self::take_write_error).
     #[must_use]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(writer) = &mut self.writer else { return false };
+        let Some(writer) = self.writer.as_mut().filter(|writer| writer.is_at_work()) else {
+            return false;
+        };
         let polled = writer.poll(cx);
         let progress = writer.progress();
         if progress != self.progress {
@@ -139,11 +136,6 @@ impl LiveLink {
     /// peer's last words, which may say why it closed the link.
     pub(super) fn take_write_error(&mut self) -> Option<io::Error> {
         self.write_error.take()
-    }
-
-    /// Whether [`take_write_error`](Self::take_write_error) has something to give.
-    pub(super) fn has_write_error(&self) -> bool {
-        self.write_error.is_some()
     }
 
     /// Whether the writer has written everything it was given.

@@ -37,16 +37,12 @@ impl<S: LinkSource> Driver<S> {
         } else {
             return false;
         };
-        if self.dial_waits == Some(want) {
-            return false;
-        }
         let session = &self.session;
         let polled = self.dialer.poll(cx, want, || session.client_hello(), random::number);
         match polled {
             Poll::Ready(Ok(new)) => self.admit(now, new),
             Poll::Ready(Err(error)) => self.attempt_failed(now, error),
             Poll::Pending => {
-                self.dial_waits = Some(want);
                 self.publish_retry();
                 return self.give_up_connecting();
             }

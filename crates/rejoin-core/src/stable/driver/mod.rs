@@ -19,15 +19,14 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::meter::SessionMeter;
 use crate::protocol::{
-    CloseReason, Ending, Event, LinkGeneration, LossReason, Profile, Role, Session, earlier,
-    timer_slack,
+    CloseReason, Ending, Event, LossReason, Profile, Role, Session, earlier, timer_slack,
 };
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
 use crate::stable::allowance::{Budget, Room};
 use crate::stable::config::StableConfig;
-use crate::stable::dial::{Dialer, Want};
+use crate::stable::dial::Dialer;
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
@@ -96,10 +95,8 @@ pub(super) struct Driver<S: LinkSource> {
     timer: Pin<Box<Sleep>>,
     /// Whether a time-out is due.
     due: bool,
-    /// Which link has nothing more to read, as of the present poll, and will wake the driver.
-    read_waits: Option<LinkGeneration>,
-    /// What the dialler was asked for in the present poll and waits for.
-    dial_waits: Option<Want>,
+    /// Whether the session may have something to send that the link was not given yet.
+    transmit_due: bool,
     /// How many bytes were read in the present poll.
     read_bytes: usize,
     /// What the handles know to be acknowledged.
@@ -147,8 +144,7 @@ impl<S: LinkSource> Driver<S> {
             trim_at: None,
             meter: SessionMeter::new(role),
             due: false,
-            read_waits: None,
-            dial_waits: None,
+            transmit_due: false,
             read_bytes: 0,
             acked_published: 0,
             payloads: Vec::new(),
@@ -168,8 +164,12 @@ impl<S: LinkSource> Driver<S> {
             busy = true;
         }
         busy |= self.handle_events(now);
+        self.transmit_due |= busy;
         busy |= self.write(cx, now);
-        busy |= self.handle_events(now);
+        if self.handle_events(now) {
+            busy = true;
+            self.transmit_due = true;
+        }
         // What comes after the end was published with it; the log has been emptied since, and must
         // not look acknowledged.
         if busy && !self.session.is_ended() {
@@ -192,7 +192,6 @@ impl<S: LinkSource> Driver<S> {
         }
         if requests.reconnect {
             self.dialer.hurry();
-            self.dial_waits = None;
         }
         self.session.set_ack_wanted(requests.ack_wanted);
         if let Some(count) = requests.acknowledged {
@@ -234,9 +233,6 @@ impl<S: LinkSource> Driver<S> {
     /// Reads what the link has at hand.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(link) = &mut self.link else { return false };
-        if self.read_waits == Some(link.generation()) && !link.has_write_error() {
-            return false;
-        }
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let inbox = self.session.inbox_cost();
         let mut held_back = !self.room.may_read(now, link.partial(), inbox);
@@ -247,8 +243,6 @@ impl<S: LinkSource> Driver<S> {
         }
         let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
         let generation = link.generation();
-        let waits = !held_back && ended.is_pending() && !link.is_read_paused();
-        self.read_waits = waits.then_some(generation);
         if link.has_read_on() {
             self.session.handle_progress(now, generation);
         }
@@ -256,6 +250,9 @@ impl<S: LinkSource> Driver<S> {
         if !busy && let Some(error) = link.take_write_error() {
             self.link_down(now, SuspendCause::LinkFailed(error.to_string().into()));
             return true;
+        }
+        if !busy {
+            return false;
         }
         let mut violation = None;
         let (first, mut carried) = (self.items.len(), 0);
@@ -301,16 +298,25 @@ impl<S: LinkSource> Driver<S> {
         if link.is_idle() {
             // Only when all others are written, so that few that come one by one do not become as many
             // batches. Nobody wakes the driver for them until then.
+            let appended = self.session.log().appended();
             if self.session.log().is_written() {
                 self.take_items();
             }
             self.offers.accept(now, &mut self.session, &self.shared.outbox);
+            self.transmit_due |= self.session.log().appended() != appended;
         }
         let Some(link) = &mut self.link else { return busy };
-        let session = &mut self.session;
-        if link.fill(now, || session.poll_transmit(now)) {
-            busy = true;
-            let _failed = link.poll_write(cx, now);
+        if self.transmit_due {
+            let (session, due) = (&mut self.session, &mut self.transmit_due);
+            let next = || {
+                let transmit = session.poll_transmit(now);
+                *due = transmit.is_some();
+                transmit
+            };
+            if link.fill(now, next) {
+                busy = true;
+                let _failed = link.poll_write(cx, now);
+            }
         }
         if link.has_written_on() {
             self.session.handle_progress(now, link.generation());
@@ -431,7 +437,7 @@ impl<S: LinkSource> Driver<S> {
             self.shared.outbox.release(cost_acked);
             self.trim_at.get_or_insert(now + TRIM_INTERVAL);
         }
-        self.room.adjust(now, &mut self.session, &self.shared);
+        self.transmit_due |= self.room.adjust(now, &mut self.session, &self.shared);
         self.ages.note(now, self.shared.outbox.accepted(), acknowledged);
         self.shared.publish_stats(&self.session, &self.ages);
         self.meter.turn(|| self.shared.stats());
@@ -496,20 +502,24 @@ impl<S: LinkSource> Future for Driver<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let driver = self.get_mut();
-        (driver.read_waits, driver.dial_waits, driver.read_bytes) = (None, None, 0);
-        for _ in 0..TURNS_MAX {
-            let now = now();
-            let busy = driver.turn(cx, now);
+        driver.read_bytes = 0;
+        let mut time = now();
+        for turn in 1..=TURNS_MAX {
+            let busy = driver.turn(cx, time);
             if driver.session.is_ended() {
                 return Poll::Ready(());
             }
             if !busy {
-                driver.due = driver.poll_timer(cx, now);
+                driver.due = driver.poll_timer(cx, time);
                 if !driver.due {
                     return Poll::Pending;
                 }
             } else if driver.read_bytes >= READ_BYTES_MAX {
                 break;
+            }
+            // Most often the second turn finds nothing to do, and the clock costs as much as that.
+            if turn > 1 {
+                time = now();
             }
         }
         driver.due |= driver.next_timeout().is_some_and(|at| at <= now());

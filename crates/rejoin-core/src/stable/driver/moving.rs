@@ -30,7 +30,6 @@ impl<S: LinkSource> Driver<S> {
 
     pub(super) fn seek_better(&mut self, now: Instant) {
         self.schedule_better(now);
-        self.dial_waits = None;
         self.dialer.seek_better(self.session.client_hello());
     }
 }
