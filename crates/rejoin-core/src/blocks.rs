@@ -37,6 +37,11 @@ impl BlockPool {
         Self { block_bytes, in_use: VecDeque::new(), free: Vec::new(), taken: 0, trimmed_at: None }
     }
 
+    /// How large its blocks are.
+    pub fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
     /// An empty block.
     pub fn take(&mut self) -> BytesMut {
         self.taken += 1;

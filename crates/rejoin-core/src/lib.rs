@@ -101,6 +101,7 @@ mod link;
 mod listener_set;
 mod memory;
 mod meter;
+mod on_call;
 mod pump;
 mod random;
 mod selfref;

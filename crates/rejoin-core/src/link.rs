@@ -143,12 +143,14 @@ pub struct Progress(Arc<AtomicU64>);
 
 impl Progress {
     /// Counts `bytes` more.
+    #[inline]
     pub fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// How many bytes were counted.
     #[must_use]
+    #[inline]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::link::{LinkRx, LinkTx, Progress};
+use crate::on_call::OnCall;
 use crate::protocol::{Transmit, item_cost};
 
 /// The most payloads that cross at a time.
@@ -27,7 +28,7 @@ type LinkFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// The receiving half of a link at work.
 pub(crate) struct Reader {
-    future: LinkFuture,
+    future: OnCall<LinkFuture>,
     pipe: Arc<Incoming>,
     progress: Progress,
 }
@@ -40,6 +41,8 @@ struct Incoming {
     complete: AtomicU64,
     /// Give memory back at the next opportunity.
     trim: AtomicBool,
+    /// The batch was full: there may be more at hand, for which nobody wakes the driver.
+    paused: AtomicBool,
 }
 
 impl Incoming {
@@ -57,8 +60,10 @@ impl Reader {
             batch_bytes: AtomicUsize::new(BATCH_BYTES),
             complete: AtomicU64::new(progress.get()),
             trim: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
         });
-        let future = Box::pin(read(rx, Arc::clone(&pipe), progress.clone()));
+        let future: LinkFuture = Box::pin(read(rx, Arc::clone(&pipe), progress.clone()));
+        let future = OnCall::new(future);
         Self { future, pipe, progress }
     }
 
@@ -82,6 +87,7 @@ impl Reader {
     /// Gives memory back that was needed for a large batch.
     pub(crate) fn trim(&mut self) {
         self.pipe.trim.store(true, Ordering::Relaxed);
+        self.future.call();
     }
 
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
@@ -89,11 +95,17 @@ impl Reader {
     /// only when `payloads` stays empty.
     pub(crate) fn poll(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         payloads: &mut Vec<Bytes>,
     ) -> Poll<io::Result<()>> {
-        let ended = self.future.as_mut().poll(cx);
+        if !self.future.is_called(cx) {
+            return Poll::Pending;
+        }
+        let ended = self.future.poll(cx);
         self.pipe.put(payloads);
+        if self.pipe.paused.load(Ordering::Relaxed) {
+            self.future.call();
+        }
         ended
     }
 }
@@ -136,15 +148,17 @@ async fn read(mut rx: impl LinkRx, pipe: Arc<Incoming>, progress: Progress) -> i
             }
         }
         pipe.put(&mut batch);
-        pause().await;
+        pause(&pipe.paused).await;
     }
 }
 
 /// Gives way to the driver once; it polls again without a wake-up.
-async fn pause() {
-    let mut paused = false;
-    poll_fn(|_| if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending })
-        .await;
+async fn pause(paused: &AtomicBool) {
+    poll_fn(|_| {
+        let was_paused = paused.fetch_not(Ordering::Relaxed);
+        if was_paused { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// The sending half of a link at work.
@@ -157,6 +171,10 @@ pub(crate) struct Writer {
     bytes: Progress,
     /// The next batch, while it is filled; empty in between, kept for its memory.
     batch: VecDeque<Transmit>,
+    /// Whether everything was written and flushed when the future was polled last.
+    idle: bool,
+    /// Whether there is memory to give back.
+    trim: bool,
 }
 
 #[derive(Default)]
@@ -182,12 +200,13 @@ impl Writer {
     pub(crate) fn new(tx: impl LinkTx) -> Self {
         let (pipe, payloads, bytes) = (Arc::default(), Arc::default(), tx.progress());
         let future = Box::pin(write(tx, Arc::clone(&pipe), Arc::clone(&payloads)));
-        Self { future, pipe, payloads, bytes, batch: VecDeque::new() }
+        let batch = VecDeque::new();
+        Self { future, pipe, payloads, bytes, batch, idle: true, trim: false }
     }
 
     /// Whether the writer takes a batch now.
     pub(crate) fn is_idle(&self) -> bool {
-        self.pipe.lock().unwrap_or_else(PoisonError::into_inner).state == WriterState::Idle
+        self.idle
     }
 
     /// Fills a batch from `next` and hands it to an idle writer; gives whether there was anything.
@@ -205,6 +224,7 @@ impl Writer {
         debug_assert!(pipe.batch.is_empty(), "a busy writer is not filled");
         std::mem::swap(&mut pipe.batch, &mut self.batch);
         pipe.state = WriterState::Busy;
+        self.idle = false;
         true
     }
 
@@ -212,6 +232,7 @@ impl Writer {
     pub(crate) fn trim(&mut self) {
         self.batch = VecDeque::new();
         self.pipe.lock().unwrap_or_else(PoisonError::into_inner).trim = true;
+        self.trim = true;
     }
 
     /// Changes whenever the medium takes something. That the link takes a payload counts only where
@@ -223,9 +244,19 @@ impl Writer {
         }
     }
 
+    /// Whether [`poll`](Self::poll) has anything to do.
+    #[inline]
+    pub(crate) fn is_at_work(&self) -> bool {
+        !self.idle || self.trim
+    }
+
     /// Goes on writing. Ready only when the link is dead.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.future.as_mut().poll(cx)
+        self.trim = false;
+        let ended = self.future.as_mut().poll(cx);
+        let state = self.pipe.lock().unwrap_or_else(PoisonError::into_inner).state;
+        self.idle = state == WriterState::Idle;
+        ended
     }
 
     /// Writes what was handed over, then closes the link.
@@ -244,6 +275,7 @@ async fn write(
     payloads: Arc<AtomicU64>,
 ) -> io::Result<()> {
     let mut batch = VecDeque::new();
+    let mut taken = 0;
     loop {
         let state = poll_fn(|_| {
             let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
@@ -261,7 +293,9 @@ async fn write(
         .await;
         for Transmit { head, body } in batch.drain(..) {
             tx.send(head.as_bytes(), body).await?;
-            payloads.fetch_add(1, Ordering::Relaxed);
+            // Nobody else counts, so nothing more costly than a store is needed.
+            taken += 1;
+            payloads.store(taken, Ordering::Relaxed);
         }
         if state == WriterState::Closing {
             return tx.close().await;

@@ -14,7 +14,9 @@
 /// | at most | `payload_bytes_max` + `read_buffer_bytes` | `payload_bytes_max` + twice `write_buffer_bytes` |
 ///
 /// Received payloads share the block that they arrived in, so one small payload that is kept also
-/// keeps up to `read_buffer_bytes`.
+/// keeps up to `read_buffer_bytes`. One that does not fit into such a block has a block of its own,
+/// which is twice as large where that is enough. For up to two seconds a link that was busy keeps
+/// blocks that nobody uses, never more than were in use at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
     /// The largest payload that is sent or received, in bytes; 16 MiB + 64 by default, which is the

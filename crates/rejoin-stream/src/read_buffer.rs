@@ -41,13 +41,18 @@ pub(crate) struct ReadBuffer {
     /// The size of the next block: `QUIET_BLOCK_BYTES` or `block_bytes_max`.
     next_block_bytes: usize,
     block_bytes_max: usize,
-    /// `block` is an allocation of its own for one message that no ordinary block can hold. It
-    /// grows with what arrives.
+    /// `block` is for one message that no ordinary block can hold. It grows with what arrives.
     large: bool,
+    /// How large the last message was, if a block of twice the usual size could hold it and no
+    /// ordinary one. The next may be as large, and is not copied again if it is read to such a
+    /// block from its beginning.
+    last_large: usize,
     /// How much was read of a large message without a pause.
     run_bytes: usize,
     quiet_reads: u8,
     used: BlockPool,
+    /// Blocks of twice the usual size, each for one message that an ordinary block cannot hold.
+    used_large: BlockPool,
 }
 
 impl ReadBuffer {
@@ -60,31 +65,55 @@ impl ReadBuffer {
             next_block_bytes: QUIET_BLOCK_BYTES,
             block_bytes_max,
             large: false,
+            last_large: 0,
             run_bytes: 0,
             quiet_reads: 0,
             used: BlockPool::new(block_bytes_max),
+            used_large: BlockPool::new(2 * block_bytes_max),
         }
     }
 
     /// What was received and not yet taken.
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.block
     }
 
     /// Takes the message in front, `prefix` bytes and then a payload of `len`; gives the payload.
+    #[inline]
     pub(crate) fn take(&mut self, prefix: usize, len: usize) -> Bytes {
-        self.block.advance(prefix);
+        let is_large = prefix + len > self.block_bytes_max - LOOKAHEAD_BYTES;
+        let fits = prefix + len <= self.used_large.block_bytes() - LOOKAHEAD_BYTES;
+        self.last_large = if is_large && fits { prefix + len } else { 0 };
+        if self.large && !is_large {
+            return self.take_unexpected(prefix, len);
+        }
         if len == 0 {
             // Shares nothing, so it keeps no block alive.
+            self.block.advance(prefix);
             return Bytes::new();
         }
-        let payload = self.block.split_to(len).freeze();
+        let mut payload = self.block.split_to(prefix + len).freeze();
+        payload.advance(prefix);
         if self.large {
             // The next message must not keep this one's memory alive.
             self.large = false;
             self.run_bytes = 0;
-            self.move_to(if self.block.is_empty() { 0 } else { QUIET_BLOCK_BYTES });
+            let bytes = if self.block.is_empty() { 0 } else { QUIET_BLOCK_BYTES };
+            self.move_to(BytesMut::with_capacity(bytes));
         }
+        payload
+    }
+
+    /// Takes a message for which there is a much larger block than it needs.
+    #[cold]
+    fn take_unexpected(&mut self, prefix: usize, len: usize) -> Bytes {
+        let payload = Bytes::copy_from_slice(&self.block[prefix..prefix + len]);
+        self.block.advance(prefix + len);
+        self.large = false;
+        self.run_bytes = 0;
+        let next = self.used.take();
+        self.move_to(next);
         payload
     }
 
@@ -101,7 +130,7 @@ impl ReadBuffer {
                 return Poll::Pending;
             }
             self.make_room(message);
-            let room = (self.block.capacity() - self.block.len()).min(RUN_BYTES);
+            let room = self.room(message).min(RUN_BYTES);
             let poll = pin!(io.read_buf(&mut (&mut self.block).limit(room))).poll(cx);
             match &poll {
                 Poll::Ready(Ok(count)) => {
@@ -119,6 +148,16 @@ impl ReadBuffer {
         .await
     }
 
+    /// How much may be read now. Behind a large message only as much as is copied when it is taken.
+    fn room(&self, message: usize) -> usize {
+        let end = if self.large {
+            message.max(self.last_large).saturating_add(LOOKAHEAD_BYTES)
+        } else {
+            usize::MAX
+        };
+        self.block.capacity().min(end) - self.block.len()
+    }
+
     fn make_room(&mut self, message: usize) {
         let have = self.block.len();
         debug_assert!(have < message, "a message that is complete is taken, not read on");
@@ -130,11 +169,20 @@ impl ReadBuffer {
                 self.block.reserve(bytes - have);
                 self.block_bytes = self.block.capacity();
             }
+        } else if have == 0 && self.last_large > 0 {
+            let next = self.used_large.take();
+            self.move_to(next);
+            self.large = true;
         } else if !fits || (room < WORTHWHILE_BYTES && have < WORTHWHILE_BYTES) {
             let bytes = self.next_block_bytes;
             if message > self.block_bytes_max - LOOKAHEAD_BYTES {
+                let next = if message <= self.used_large.block_bytes() - LOOKAHEAD_BYTES {
+                    self.used_large.take()
+                } else {
+                    BytesMut::with_capacity(self.large_block_bytes(message))
+                };
+                self.move_to(next);
                 self.large = true;
-                self.move_to(self.large_block_bytes(message));
             } else if message > bytes - LOOKAHEAD_BYTES {
                 self.renew(self.block_bytes_max);
             } else {
@@ -148,22 +196,21 @@ impl ReadBuffer {
         if self.block_bytes >= bytes && self.block.try_reclaim(bytes - self.block.len()) {
             return;
         }
-        if bytes < self.block_bytes_max {
-            return self.move_to(bytes);
-        }
-        let mut next = self.used.take();
+        let next = if bytes < self.block_bytes_max {
+            BytesMut::with_capacity(bytes)
+        } else {
+            self.used.take()
+        };
+        self.move_to(next);
+    }
+
+    /// Goes on with an empty block.
+    fn move_to(&mut self, mut next: BytesMut) {
+        let bytes = next.capacity();
         next.extend_from_slice(&self.block);
         let previous = std::mem::replace(&mut self.block, next);
         self.retire(previous);
         self.block_bytes = bytes;
-    }
-
-    /// Goes on with a fresh block.
-    fn move_to(&mut self, bytes: usize) {
-        let mut block = BytesMut::with_capacity(bytes);
-        block.extend_from_slice(&self.block);
-        self.block_bytes = block.capacity();
-        self.block = block;
     }
 
     /// How large a block may be now for a message of `message` bytes, which is more than has come.
@@ -202,14 +249,18 @@ impl ReadBuffer {
             let block = std::mem::take(&mut self.block);
             self.retire(block);
             self.block_bytes = 0;
+            self.large = false;
         }
         self.used.trim_at_times();
+        self.used_large.trim_at_times();
     }
 
-    /// Is done with a block that was the present one. One of the usual size may be used again.
+    /// Is done with a block that was the present one. One of the usual sizes may be used again.
     fn retire(&mut self, block: BytesMut) {
         if self.block_bytes == self.block_bytes_max {
             self.used.put(block);
+        } else if self.block_bytes == self.used_large.block_bytes() {
+            self.used_large.put(block);
         }
     }
 }
@@ -225,7 +276,7 @@ mod tests {
     fn feed(buffer: &mut ReadBuffer, message: usize, mut bytes: usize) -> usize {
         while bytes > 0 && buffer.bytes().len() < message {
             buffer.make_room(message);
-            let room = buffer.block.capacity() - buffer.block.len();
+            let room = buffer.room(message);
             let count = bytes.min(room);
             buffer.block.extend_from_slice(&vec![7; count]);
             buffer.adapt(count, room);
@@ -282,6 +333,42 @@ mod tests {
             assert_eq!(payload.as_ptr(), start.wrapping_add(4), "in place");
             assert_eq!(buffer.bytes().len(), LOOKAHEAD_BYTES);
         }
+    }
+
+    #[test]
+    fn large_messages_that_come_one_by_one_use_the_same_blocks_and_are_not_copied() {
+        let mut buffer = ReadBuffer::new(BLOCK);
+        let message = BLOCK + 9;
+        let mut blocks = std::collections::HashSet::new();
+        for round in 0..20 {
+            feed(&mut buffer, 4, message);
+            let have = buffer.bytes().len();
+            assert!(have == message || round == 0, "known to be large before it is read");
+            feed(&mut buffer, message, message - have);
+            let start = buffer.bytes().as_ptr();
+            let payload = buffer.take(4, message - 4);
+            assert_eq!(payload.as_ptr(), start.wrapping_add(4), "in place");
+            buffer.give_back();
+            if round > 0 {
+                blocks.insert(start);
+            }
+        }
+        assert!(blocks.len() <= 2, "{} blocks", blocks.len());
+    }
+
+    #[test]
+    fn a_small_message_after_large_ones_keeps_no_large_block() {
+        let mut buffer = ReadBuffer::new(BLOCK);
+        let message = BLOCK + 9;
+        feed(&mut buffer, 4, 4);
+        feed(&mut buffer, message, message - 4);
+        drop(buffer.take(4, message - 4));
+        feed(&mut buffer, 4, message);
+        assert!(buffer.large && buffer.bytes().len() == message);
+        let small = buffer.take(4, 10);
+        assert!(small.is_unique() && !buffer.large);
+        assert_eq!((buffer.bytes().len(), buffer.block_bytes), (message - 14, BLOCK));
+        assert_eq!(buffer.take(4, 10).len(), 10);
     }
 
     #[test]

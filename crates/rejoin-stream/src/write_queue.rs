@@ -42,6 +42,7 @@ struct Detached {
 
 impl WriteQueue {
     /// Queues a copy of `prefix`, `head` and `body`.
+    #[inline]
     pub(crate) fn push_copy(&mut self, prefix: [u8; 4], head: &[u8], body: &[u8]) {
         self.copied.reserve(prefix.len() + head.len() + body.len());
         self.copied.extend_from_slice(&prefix);
@@ -97,6 +98,7 @@ impl WriteQueue {
     }
 
     /// How many bytes are queued.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.copied.len() - self.written + self.detached_bytes
     }

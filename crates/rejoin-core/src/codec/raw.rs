@@ -25,11 +25,13 @@ impl MsgFamily for Raw {
 pub struct RawBytes;
 
 impl Codec<Raw> for RawBytes {
+    #[inline]
     fn encode(item: &&[u8], out: &mut BytesMut) -> Result<(), EncodeError> {
         out.extend_from_slice(item);
         Ok(())
     }
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<&[u8], DecodeError> {
         Ok(bytes)
     }

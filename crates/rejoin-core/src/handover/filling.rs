@@ -13,6 +13,9 @@ use crate::protocol::Batch;
 const BLOCK_BYTES: usize = 64 * 1024;
 /// The size of the first block: most conduits say little at a time.
 const FIRST_BLOCK_BYTES: usize = 1024;
+/// Items up to this size that come in a row get blocks that are used again, like smaller ones. A
+/// system that is asked for such memory again and again clears it each time.
+const LARGE_BLOCK_BYTES_MAX: usize = 1024 * 1024;
 /// Less room than this is not worth an attempt to encode an item into it.
 const ROOM_MIN: usize = 256;
 
@@ -27,8 +30,11 @@ pub(super) struct Filling {
     block_end: usize,
     block_bytes: usize,
     blocks: BlockPool,
-    /// How large the last item was.
+    /// Blocks for one large item each, of the size that the last of them had.
+    large_blocks: BlockPool,
+    /// How large the last item was, and the one before.
     item_bytes: usize,
+    previous_item_bytes: usize,
     /// Whether an item was committed since the last trim.
     busy: bool,
 }
@@ -42,27 +48,33 @@ impl Filling {
             block_end: 0,
             block_bytes: 0,
             blocks: BlockPool::new(BLOCK_BYTES),
+            large_blocks: BlockPool::new(2 * BLOCK_BYTES),
             item_bytes: 0,
+            previous_item_bytes: 0,
             busy: false,
         }
     }
 
     /// The batch to append one item to, with room for it if it is about as large as the last one.
     /// What a failed attempt has left there is gone.
+    #[inline]
     pub(super) fn batch(&mut self) -> &mut Batch {
         self.batch.rollback();
         if self.item_bytes > BLOCK_BYTES / 2 {
             // Large items have their memory to themselves, as much as they need.
-            let used = self.finish_batch();
-            self.put(used);
-        } else if self.batch.room() < self.item_bytes.max(ROOM_MIN) {
+            self.large_block();
+        } else if self.batch.room() < self.item_bytes.max(ROOM_MIN)
+            || self.block_bytes > BLOCK_BYTES
+        {
             self.next_block();
         }
         &mut self.batch
     }
 
     /// Makes what was appended an item.
+    #[inline]
     pub(super) fn commit(&mut self) {
+        self.previous_item_bytes = self.item_bytes;
         self.item_bytes = self.batch.uncommitted();
         self.busy = true;
         self.batch.commit();
@@ -77,17 +89,21 @@ impl Filling {
         if self.batch.is_empty() && self.batch.room() > BLOCK_BYTES {
             // Grown for an item that was refused.
             self.batch = Batch::default();
+            self.block_end = 0;
         }
     }
 
     /// Whether there is no item.
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.batch.is_empty() && self.full.is_empty()
     }
 
     /// Gives the items to `take`, batch by batch; gives whether there were any.
     pub(super) fn take(&mut self, mut take: impl FnMut(&mut Batch)) -> bool {
-        let any = !self.is_empty();
+        if self.is_empty() {
+            return false;
+        }
         for mut batch in self.full.drain(..) {
             take(&mut batch);
             *batch.buffer() = BytesMut::new();
@@ -96,7 +112,7 @@ impl Filling {
         if !self.batch.is_empty() {
             take(&mut self.batch);
         }
-        any
+        true
     }
 
     /// Gives memory back that was not needed since the last time; gives whether there is more to
@@ -107,14 +123,17 @@ impl Filling {
             self.batch = Batch::default();
             (self.block_end, self.block_bytes) = (0, 0);
             (self.full, self.spares) = (Vec::new(), Vec::new());
+            (self.item_bytes, self.previous_item_bytes) = (0, 0);
         }
-        self.blocks.trim() || busy
+        let more = [self.blocks.trim(), self.large_blocks.trim(), busy];
+        more.contains(&true)
     }
 
     /// Goes on with an empty batch in another block, or in the same one if nobody uses it any more.
     fn next_block(&mut self) {
         let mut used = self.finish_batch();
-        if self.is_block(&used) && used.try_reclaim(self.block_bytes) {
+        let fits = self.block_bytes <= BLOCK_BYTES && self.is_block(&used);
+        if fits && used.try_reclaim(self.block_bytes) {
             *self.batch.buffer() = used;
             return;
         }
@@ -126,6 +145,28 @@ impl Filling {
             BytesMut::with_capacity(self.block_bytes)
         };
         self.block_end = end(&next);
+        *self.batch.buffer() = next;
+    }
+
+    /// Goes on with an empty batch for a large item, in a block if it is not the first of its size.
+    #[inline(never)]
+    fn large_block(&mut self) {
+        let used = self.finish_batch();
+        self.put(used);
+        let bytes = self.item_bytes.next_power_of_two();
+        let is_row = self.previous_item_bytes.next_power_of_two() == bytes;
+        if !is_row || bytes > LARGE_BLOCK_BYTES_MAX {
+            return;
+        }
+        let next = if bytes == BLOCK_BYTES {
+            self.blocks.take()
+        } else {
+            if self.large_blocks.block_bytes() != bytes {
+                self.large_blocks = BlockPool::new(bytes);
+            }
+            self.large_blocks.take()
+        };
+        (self.block_end, self.block_bytes) = (end(&next), bytes);
         *self.batch.buffer() = next;
     }
 
@@ -143,10 +184,15 @@ impl Filling {
 
     /// Keeps a block, if it is one of those that are kept.
     fn put(&mut self, used: BytesMut) {
-        if self.block_bytes == BLOCK_BYTES && self.is_block(&used) {
-            self.blocks.put(used);
-            self.block_end = 0;
+        if !self.is_block(&used) {
+            return;
         }
+        if self.block_bytes == BLOCK_BYTES {
+            self.blocks.put(used);
+        } else if self.block_bytes == self.large_blocks.block_bytes() {
+            self.large_blocks.put(used);
+        }
+        self.block_end = 0;
     }
 
     fn is_block(&self, memory: &BytesMut) -> bool {
@@ -246,6 +292,31 @@ mod tests {
         assert!(filling.trim(), "it was in use until now");
         assert!(!filling.trim());
         assert_eq!(held(&mut filling), 0);
+    }
+
+    #[test]
+    fn a_stream_of_large_items_uses_the_same_blocks_again() {
+        for len in [BLOCK_BYTES / 2 + 1, BLOCK_BYTES, BLOCK_BYTES + 1, LARGE_BLOCK_BYTES_MAX] {
+            let (mut filling, mut log) = (Filling::new(), SendLog::default());
+            let mut blocks = std::collections::HashSet::new();
+            for number in 0..200_u64 {
+                append(&mut filling, len);
+                take(&mut filling, &mut log);
+                if number >= 10 {
+                    blocks.insert(log.write_next().expect("one is new").1.as_ptr());
+                    log.acknowledge(number - 5);
+                } else {
+                    assert!(log.write_next().is_some());
+                }
+            }
+            assert!(blocks.len() < 10, "{} blocks for {len}", blocks.len());
+            while log.write_next().is_some() {}
+            log.acknowledge(log.appended());
+            while filling.trim() {}
+            append(&mut filling, 10);
+            append(&mut filling, 10);
+            assert!(held(&mut filling) <= BLOCK_BYTES, "{len}");
+        }
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub(super) struct OutboxState {
     /// Costs of all items accepted and released, from the first of the session.
     pub(super) cost_accepted: u64,
     cost_released: u64,
+    /// The cost of what was accepted since the driver came, or since a sender let it run.
+    run_cost: u64,
     /// Room promised to permits.
     pub(super) claims: u64,
     pub(super) bytes_max: u64,
@@ -107,6 +109,7 @@ impl Outbox {
                 next: 0,
                 cost_accepted: 0,
                 cost_released: 0,
+                run_cost: 0,
                 claims: 0,
                 bytes_max: bytes_max as u64,
                 item_bytes_max,
@@ -135,13 +138,33 @@ impl Outbox {
         &self,
         encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
     ) -> Result<Position, Refusal> {
+        self.append_now(u64::MAX, encode).unwrap_or(Err(Refusal::Full))
+    }
+
+    /// Accepts what `encode` writes as one item; `None` when it has to wait for room, or when items
+    /// of `run_cost_max` were accepted and the driver has not come for them.
+    #[inline]
+    pub(super) fn append_now(
+        &self,
+        run_cost_max: u64,
+        encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+    ) -> Option<Result<Position, Refusal>> {
         let mut state = self.lock();
-        if !state.ended && (!state.waiting.is_empty() || !state.has_room()) {
-            return Err(Refusal::Full);
+        let must_wait = !state.waiting.is_empty() || !state.has_room();
+        if !state.ended && (must_wait || state.run_cost >= run_cost_max) {
+            return None;
         }
         let accepted = state.append(encode, u64::MAX);
         Self::unlock(state);
-        accepted
+        Some(accepted)
+    }
+
+    /// Gives whether the driver has not come for as much as a sender sends in one run.
+    pub(super) fn end_run(&self, run_cost_max: u64) -> bool {
+        let mut state = self.lock();
+        let is_over = state.run_cost >= run_cost_max;
+        state.run_cost = 0;
+        is_over
     }
 
     /// The application acknowledges the first `count` items received.
@@ -197,7 +220,8 @@ impl Outbox {
     /// The driver takes the items, in order. When there are none, it is woken once there are.
     pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) {
         let mut state = self.lock();
-        let any = state.filling.take(take);
+        let any = !state.filling.is_empty() && state.filling.take(take);
+        state.run_cost = 0;
         state.wake_on_items = !any;
     }
 
@@ -332,13 +356,22 @@ impl Outbox {
 
     /// Ends a change: wakes the driver where there is news for it, and whoever is next in the queue
     /// where there is room. Wakers are foreign code, which must not run under the lock.
-    pub(super) fn unlock(mut state: MutexGuard<'_, OutboxState>) {
+    #[inline]
+    pub(super) fn unlock(state: MutexGuard<'_, OutboxState>) {
+        if (state.news && state.driver.is_some()) || !state.waiting.is_empty() {
+            Self::unlock_and_wake(state);
+        }
+    }
+
+    #[inline(never)]
+    fn unlock_and_wake(mut state: MutexGuard<'_, OutboxState>) {
         let driver = if state.news { state.driver.take() } else { None };
         let next = state.next_waiting();
         drop(state);
         driver.into_iter().chain(next).for_each(Waker::wake);
     }
 
+    #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, OutboxState> {
         // A codec that panics inside `append` leaves at worst uncommitted bytes in the batch, which
         // the next append rolls back.
@@ -348,17 +381,20 @@ impl Outbox {
 
 impl OutboxState {
     /// The cost of what is accepted and not released, and of what is promised.
+    #[inline]
     pub(super) fn cost_held(&self) -> u64 {
         self.cost_accepted - self.cost_released + self.claims
     }
 
     /// An item may be larger than the room that is left, or else none larger than the bound could
     /// ever pass. So what is held stays below the bound and one item.
+    #[inline]
     pub(super) fn has_room(&self) -> bool {
         self.cost_held() < self.bytes_max
     }
 
     /// Refuses an item that is larger than this side or the peer takes.
+    #[inline]
     pub(super) fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
         let bytes_max = self.item_bytes_max;
         if bytes > bytes_max { Err(Refusal::TooLarge { bytes, bytes_max }) } else { Ok(()) }
@@ -388,6 +424,7 @@ impl OutboxState {
         let position = Position::new(self.next);
         self.next += 1;
         self.cost_accepted += cost;
+        self.run_cost += cost;
         self.news |= self.wake_on_items || !self.has_room();
         Ok(position)
     }

@@ -134,6 +134,7 @@ impl Frame {
     /// # Errors
     ///
     /// When the payload is not a frame of the profile.
+    #[inline]
     pub fn decode(profile: Profile, mut payload: Bytes) -> Result<Self, FrameError> {
         let mut rest = payload.as_ref();
         let seq = PacketSeq(take_varint_u32(&mut rest)?);
@@ -197,6 +198,7 @@ impl Control {
         out.into()
     }
 
+    #[inline(never)]
     fn decode(tag: u8, rest: &mut &[u8]) -> Result<Self, FrameError> {
         Ok(match tag {
             tag::SETTINGS => Self::Settings(Settings {
@@ -261,6 +263,7 @@ pub struct Head {
 impl Head {
     /// The head of the data frame with this number and acknowledgement.
     #[must_use]
+    #[inline]
     pub fn data(seq: PacketSeq, ack: Option<PacketAck>) -> Self {
         let mut head = Self::default();
         put_varint(&mut head, seq.0.into());
@@ -276,6 +279,7 @@ impl Head {
 
     /// The bytes.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }

@@ -17,6 +17,15 @@ pub(crate) fn timer_slack(dead_after: Duration) -> Duration {
     (dead_after / 4).clamp(SLACK_MIN, SLACK_MAX)
 }
 
+/// The earlier of two times, of which either may be never.
+#[inline]
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
+}
+
 /// What the silence of a peer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

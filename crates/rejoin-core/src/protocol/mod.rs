@@ -20,7 +20,7 @@ pub use frame::{
     AckState, CLOSE_REASON_MAX, CloseReason, Control, FRAME_HEAD_MAX, Frame, Head, Settings,
 };
 pub use hello::{ClientHello, HELLO_LEN, Opening, Profile, ResumeKey, ServerHello};
-pub(crate) use liveness::timer_slack;
+pub(crate) use liveness::{earlier, timer_slack};
 pub use send_log::{Batch, ITEM_COST, SendLog, item_cost};
 pub use seq::{PacketAck, PacketSeq, Position};
 pub use session::{

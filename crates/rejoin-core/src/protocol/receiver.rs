@@ -79,17 +79,23 @@ impl Receiver {
     }
 
     /// Judges the number of a data frame.
+    #[inline]
     pub(super) fn judge(&self, seq: PacketSeq) -> Arrival {
+        if seq == Position::new(self.received).seq() {
+            return Arrival::Next;
+        }
         match seq.expand(Position::new(self.received)) {
-            Some(position) if position.get() == self.received => Arrival::Next,
             Some(position) if position.get() > self.received => Arrival::Gap(position),
             _ => Arrival::Duplicate,
         }
     }
 
     /// An item with this number, expected or not, came on the current link.
+    #[inline]
     pub(super) fn came(&mut self, seq: PacketSeq) {
-        if let Some(position) = seq.expand(Position::new(self.received)) {
+        if self.repeated < u64::MAX
+            && let Some(position) = seq.expand(Position::new(self.received))
+        {
             self.repeated = self.repeated.max(position.next().get());
         }
     }

@@ -17,6 +17,7 @@ pub const ITEM_COST: u64 = 32;
 
 /// The cost of an item of `bytes` bytes.
 #[must_use]
+#[inline]
 pub const fn item_cost(bytes: usize) -> u64 {
     bytes as u64 + ITEM_COST
 }
@@ -32,12 +33,14 @@ pub struct Batch {
 impl Batch {
     /// The buffer, for appending the encoding of one item; [`commit`](Self::commit) or
     /// [`rollback`](Self::rollback) says what becomes of what was appended.
+    #[inline]
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.bytes
     }
 
     /// How many bytes were appended since the last commit.
     #[must_use]
+    #[inline]
     pub fn uncommitted(&self) -> usize {
         self.bytes.len() - self.committed()
     }
@@ -47,36 +50,42 @@ impl Batch {
     /// # Panics
     ///
     /// When the batch has grown past 4 GiB.
+    #[inline]
     pub fn commit(&mut self) {
         let end = u32::try_from(self.bytes.len()).expect("a batch is bounded by the send log");
         self.ends.push(end);
     }
 
     /// Discards what was appended since the last commit.
+    #[inline]
     pub fn rollback(&mut self) {
         self.bytes.truncate(self.committed());
     }
 
     /// How many items the batch holds.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// Whether the batch holds no item.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
     /// How many bytes can be appended to the memory that the batch has.
     #[must_use]
+    #[inline]
     pub fn room(&self) -> usize {
         self.bytes.capacity() - self.bytes.len()
     }
 
     /// The bytes of all items together.
     #[must_use]
+    #[inline]
     pub fn committed(&self) -> usize {
         self.ends.last().map_or(0, |&end| end as usize)
     }
@@ -102,6 +111,7 @@ impl Segment {
         self.first + self.items() as u64
     }
 
+    #[inline]
     fn offset(&self, index: usize) -> usize {
         index.checked_sub(1).map_or(0, |previous| self.inner_ends[previous] as usize)
     }
@@ -110,6 +120,7 @@ impl Segment {
         self.cost_before + self.offset(index) as u64 + index as u64 * ITEM_COST
     }
 
+    #[inline]
     fn item(&self, index: usize) -> Bytes {
         let end = self.inner_ends.get(index).map_or(self.bytes.len(), |&end| end as usize);
         self.bytes.slice(self.offset(index)..end)
@@ -177,6 +188,7 @@ impl SendLog {
     }
 
     /// The item at the *written* cursor, which then moves on; `None` when all is written.
+    #[inline]
     pub fn write_next(&mut self) -> Option<(Position, Bytes)> {
         let segment = self.segments.get(self.cursor.segment)?;
         let item = segment.item(self.cursor.index);

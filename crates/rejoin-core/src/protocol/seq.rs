@@ -87,6 +87,7 @@ pub(crate) const VARINT_U32_MAX: usize = 5;
 
 /// Appends `value` to `out` as a postcard variable-length integer: seven bits a byte, least
 /// significant first, the high bit set on all bytes but the last.
+#[inline]
 pub(crate) fn put_varint(out: &mut impl Extend<u8>, mut value: u64) {
     while value >= 0x80 {
         out.extend([value.to_le_bytes()[0] | 0x80]);
@@ -96,6 +97,7 @@ pub(crate) fn put_varint(out: &mut impl Extend<u8>, mut value: u64) {
 }
 
 /// Takes a variable-length integer of at most 32 bits off the front of `bytes`.
+#[inline]
 pub(crate) fn take_varint_u32(bytes: &mut &[u8]) -> Result<u32, FrameError> {
     let value = take_varint(bytes, VARINT_U32_MAX)?;
     u32::try_from(value).map_err(|_| FrameError::VarintTooLarge)
@@ -106,6 +108,7 @@ pub(crate) fn take_varint_u64(bytes: &mut &[u8]) -> Result<u64, FrameError> {
     take_varint(bytes, 10)
 }
 
+#[inline]
 fn take_varint(bytes: &mut &[u8], len_max: usize) -> Result<u64, FrameError> {
     let mut value = 0u64;
     for (index, &byte) in bytes.iter().take(len_max).enumerate() {

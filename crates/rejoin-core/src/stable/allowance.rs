@@ -116,6 +116,9 @@ impl Allowance {
     fn cover(&mut self, bytes: u64) -> bool {
         let Some(budget) = &self.budget else { return true };
         let wanted = bytes.max(self.bytes_min);
+        if wanted == self.held && wanted == self.bytes {
+            return true;
+        }
         if wanted > self.held && !budget.try_take(wanted - self.held) {
             return false;
         }
@@ -191,10 +194,12 @@ impl Room {
         self.review_at.into_iter().chain(self.retry_at).min()
     }
 
-    /// Asks for more room where it is short, and gives back what others need more.
-    pub(super) fn adjust(&mut self, now: Instant, session: &mut Session, shared: &Shared) {
+    /// Asks for more room where it is short, and gives back what others need more; gives whether
+    /// the session may have something to tell the peer of it.
+    #[must_use]
+    pub(super) fn adjust(&mut self, now: Instant, session: &mut Session, shared: &Shared) -> bool {
         if self.log.budget.is_none() {
-            return;
+            return false;
         }
         // The window is in use when the application has taken a whole one since the last time.
         let window = self.window.bytes();
@@ -205,12 +210,14 @@ impl Room {
             session.inbox_cost().min(window - 1)
         };
         let log_changed = self.log.adjust(shared.outbox.cost_held());
-        if self.window.adjust(window_used) || log_changed {
+        let changed = self.window.adjust(window_used) || log_changed;
+        if changed {
             self.apply(session, shared);
         }
         self.window.settle(session.window_promised());
         let can_shrink = self.log.can_shrink() || self.window.can_shrink();
         self.review_at = can_shrink.then(|| now + REVIEW_INTERVAL);
+        changed
     }
 
     /// Tells the others how much room there is.

@@ -531,7 +531,9 @@ impl<F: MsgFamily> StableRx<F> {
                 _ => Ok(None),
             };
         };
-        shared.consumed.fetch_add(item_cost(bytes.len()), Ordering::Relaxed);
+        // There is one receiving handle, so nobody else adds to it.
+        let consumed = shared.consumed.load(Ordering::Relaxed) + item_cost(bytes.len());
+        shared.consumed.store(consumed, Ordering::Relaxed);
         match SelfRef::decode(bytes) {
             Ok(item) => Ok(Some(item)),
             Err((source, bytes)) => Err(RecvError::Decode { position, source, bytes }),

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, timeout};
 
 use crate::link::{Link, LinkRx, LinkTx, Peer};
+use crate::on_call::OnCall;
 use crate::protocol::{ClientHello, HELLO_LEN, ResumeKey, Role, ServerHello};
 use crate::source::{Attachment, LinkSource};
 use crate::stable::backoff::Backoff;
@@ -74,7 +75,7 @@ type Attempt<S> = Pin<Box<dyn Future<Output = (S, Ended<<S as LinkSource>::Link>
 
 /// An attempt under way.
 struct Trying<S: LinkSource> {
-    attempt: Attempt<S>,
+    attempt: OnCall<Attempt<S>>,
     goal: Goal,
     /// Gives the attempt up when dropped, unless it has come to the handshake: by then the peer may
     /// have moved over to the new link.
@@ -144,7 +145,7 @@ impl<S: LinkSource> Dialer<S> {
                         }
                         _ => {}
                     }
-                    let Poll::Ready((source, ended)) = trying.attempt.as_mut().poll(cx) else {
+                    let Poll::Ready((source, ended)) = trying.attempt.poll(cx) else {
                         return Poll::Pending;
                     };
                     self.state = match &ended {
@@ -261,6 +262,7 @@ impl<S: LinkSource> Dialer<S> {
             }
             Role::Acceptor => Box::pin(await_peer(source)),
         };
+        let attempt = OnCall::new(attempt);
         self.state = State::Trying(Trying { attempt, goal, keep: Some(keep), shaking_hands });
     }
 

@@ -116,7 +116,9 @@ impl LiveLink {
     /// [`take_write_error`](Self::take_write_error).
     #[must_use]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(writer) = &mut self.writer else { return false };
+        let Some(writer) = self.writer.as_mut().filter(|writer| writer.is_at_work()) else {
+            return false;
+        };
         let polled = writer.poll(cx);
         let progress = writer.progress();
         if progress != self.progress {

@@ -16,8 +16,15 @@ const SHARED_BYTES_MIN: usize = 32 * 1024;
 /// Moves the items from `first` on, which came in payloads of `carried` bytes, to memory of their
 /// own where they keep much more alive than they are.
 pub(super) fn pack(items: &mut VecDeque<Bytes>, first: usize, carried: usize) {
+    if items.len() == first {
+        return;
+    }
     let bytes: usize = items.range(first..).map(Bytes::len).sum();
     if bytes == 0 || (bytes >= SHARED_BYTES_MIN && bytes >= carried / 2) {
+        return;
+    }
+    if let Some(item) = items.get_mut(first).filter(|item| item.len() == bytes) {
+        *item = Bytes::copy_from_slice(item);
         return;
     }
     let mut packed = BytesMut::with_capacity(bytes);

@@ -49,8 +49,10 @@ impl Session {
         let (Frame::Data { seq, .. } | Frame::Control { seq, .. }) = frame;
         // Before anything else of the frame counts: where something was lost, nothing that came
         // with it is to be trusted, least of all an acknowledgement, which can end the session.
-        if let Arrival::Gap(actual) = self.receiver.judge(seq) {
-            return Err(self.gap(actual));
+        let arrival = self.receiver.judge(seq);
+        if let Arrival::Gap(actual) = arrival {
+            let expected = Position::new(self.receiver.received());
+            return Err(ProtocolViolation::Gap { expected, actual });
         }
         if !attached.peer_heard {
             let is_settings = matches!(frame, Frame::Control { control: Control::Settings(_), .. });
@@ -65,7 +67,7 @@ impl Session {
                 if let Some(ack) = ack {
                     self.handle_ack(ack);
                 }
-                self.handle_item(now, seq, item)
+                self.handle_item(now, seq, arrival, item)
             }
             Frame::Control { control, .. } => {
                 self.handle_control(now, control);
@@ -101,21 +103,18 @@ impl Session {
         &mut self,
         now: Instant,
         seq: PacketSeq,
+        arrival: Arrival,
         item: Bytes,
     ) -> Result<Option<Bytes>, ProtocolViolation> {
         // The acknowledgement in the same frame may have ended the session.
         if self.ended {
             return Ok(None);
         }
-        match self.receiver.judge(seq) {
-            Arrival::Gap(actual) => return Err(self.gap(actual)),
-            Arrival::Duplicate => {
-                self.counters.items_duplicate += 1;
-                self.receiver.came(seq);
-                self.receiver.want_ack();
-                return Ok(None);
-            }
-            Arrival::Next => {}
+        if arrival == Arrival::Duplicate {
+            self.counters.items_duplicate += 1;
+            self.receiver.came(seq);
+            self.receiver.want_ack();
+            return Ok(None);
         }
         if self.closing.peer_closed() {
             return Err(ProtocolViolation::DataAfterClose);
@@ -188,9 +187,5 @@ impl Session {
             self.handle_ack(ack);
         }
         self.send_limit = self.send_limit.max(state.limit);
-    }
-
-    fn gap(&self, actual: Position) -> ProtocolViolation {
-        ProtocolViolation::Gap { expected: Position::new(self.receiver.received()), actual }
     }
 }

@@ -14,7 +14,7 @@ use crate::protocol::closing::Closing;
 use crate::protocol::error::LossReason;
 use crate::protocol::frame::{CloseReason, Head, Settings};
 use crate::protocol::hello::{Profile, ResumeKey};
-use crate::protocol::liveness::{Liveness, Verdict};
+use crate::protocol::liveness::{Liveness, Verdict, earlier};
 use crate::protocol::receiver::{AckPolicy, Receiver};
 use crate::protocol::send_log::{Batch, SendLog};
 use crate::protocol::seq::Position;
@@ -353,6 +353,7 @@ impl Session {
     /// What the owner should know or do next; `None` when there is nothing. May change after every
     /// other call.
     #[must_use]
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -371,10 +372,11 @@ impl Session {
         } else {
             None
         };
-        [self.closing.linger_until(), self.expires_at(), self.cycle_at(), liveness, ack]
-            .into_iter()
-            .flatten()
-            .min()
+        let mut next = earlier(liveness, ack);
+        for other in [self.closing.linger_until(), self.expires_at(), self.cycle_at()] {
+            next = earlier(next, other);
+        }
+        next
     }
 
     /// Empties the log and gives out what the peer has not acknowledged, oldest first.

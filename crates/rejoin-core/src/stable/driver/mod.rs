@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use crate::handover::Migration;
 use crate::meter::SessionMeter;
 use crate::protocol::{
-    CloseReason, Ending, Event, LossReason, Profile, Role, Session, timer_slack,
+    CloseReason, Ending, Event, LossReason, Profile, Role, Session, earlier, timer_slack,
 };
 use crate::random;
 use crate::source::LinkSource;
@@ -40,6 +40,9 @@ mod moving;
 
 /// How many turns the driver takes before it lets other tasks run.
 const TURNS_MAX: usize = 32;
+/// How much it puts down for the application before it lets it run: what was read just now is
+/// still in the caches then.
+const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// How often memory that is not needed any more is given back.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
@@ -88,7 +91,16 @@ pub(super) struct Driver<S: LinkSource> {
     /// When to give back memory that was used and is no longer.
     trim_at: Option<Instant>,
     meter: SessionMeter,
+    /// Set for the next time-out or for an earlier time, see [`poll_timer`](Self::poll_timer).
     timer: Pin<Box<Sleep>>,
+    /// Whether a time-out is due.
+    due: bool,
+    /// Whether the session may have something to send that the link was not given yet.
+    transmit_due: bool,
+    /// How many bytes were read in the present poll.
+    read_bytes: usize,
+    /// What the handles know to be acknowledged.
+    acked_published: u64,
     payloads: Vec<Bytes>,
     items: VecDeque<Bytes>,
 }
@@ -131,6 +143,10 @@ impl<S: LinkSource> Driver<S> {
             better_at: None,
             trim_at: None,
             meter: SessionMeter::new(role),
+            due: false,
+            transmit_due: false,
+            read_bytes: 0,
+            acked_published: 0,
             payloads: Vec::new(),
             items: VecDeque::new(),
         };
@@ -139,18 +155,21 @@ impl<S: LinkSource> Driver<S> {
     }
 
     /// Takes one turn; gives whether it changed anything.
-    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let now = now();
+    fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut busy = self.take_requests(cx, now);
         busy |= self.poll_dialer(cx, now);
         busy |= self.read(cx, now);
-        if self.next_timeout().is_some_and(|at| at <= now) {
+        if std::mem::take(&mut self.due) {
             self.handle_timeout(now);
             busy = true;
         }
         busy |= self.handle_events(now);
+        self.transmit_due |= busy;
         busy |= self.write(cx, now);
-        busy |= self.handle_events(now);
+        if self.handle_events(now) {
+            busy = true;
+            self.transmit_due = true;
+        }
         // What comes after the end was published with it; the log has been emptied since, and must
         // not look acknowledged.
         if busy && !self.session.is_ended() {
@@ -181,8 +200,10 @@ impl<S: LinkSource> Driver<S> {
         if let Some(retry_after) = requests.going_away {
             self.session.go_away(retry_after);
         }
-        self.offers.extend(requests.offers);
-        self.offers.withdraw(requests.withdrawn);
+        if !requests.offers.is_empty() || requests.withdrawn > 0 {
+            self.offers.extend(requests.offers);
+            self.offers.withdraw(requests.withdrawn);
+        }
         self.migrations.extend(requests.migrations);
         if self.role == Role::Acceptor && !self.migrations.is_empty() {
             let error = std::io::ErrorKind::Unsupported.into();
@@ -230,6 +251,9 @@ impl<S: LinkSource> Driver<S> {
             self.link_down(now, SuspendCause::LinkFailed(error.to_string().into()));
             return true;
         }
+        if !busy {
+            return false;
+        }
         let mut violation = None;
         let (first, mut carried) = (self.items.len(), 0);
         for payload in self.payloads.drain(..) {
@@ -244,6 +268,7 @@ impl<S: LinkSource> Driver<S> {
             }
         }
         pack(&mut self.items, first, carried);
+        self.read_bytes += carried;
         if let Some(error) = violation {
             let mut cause = error.to_string();
             if let Some(source) = std::error::Error::source(&error) {
@@ -273,16 +298,25 @@ impl<S: LinkSource> Driver<S> {
         if link.is_idle() {
             // Only when all others are written, so that few that come one by one do not become as many
             // batches. Nobody wakes the driver for them until then.
+            let appended = self.session.log().appended();
             if self.session.log().is_written() {
                 self.take_items();
             }
             self.offers.accept(now, &mut self.session, &self.shared.outbox);
+            self.transmit_due |= self.session.log().appended() != appended;
         }
         let Some(link) = &mut self.link else { return busy };
-        let session = &mut self.session;
-        if link.fill(now, || session.poll_transmit(now)) {
-            busy = true;
-            let _failed = link.poll_write(cx, now);
+        if self.transmit_due {
+            let (session, due) = (&mut self.session, &mut self.transmit_due);
+            let next = || {
+                let transmit = session.poll_transmit(now);
+                *due = transmit.is_some();
+                transmit
+            };
+            if link.fill(now, next) {
+                busy = true;
+                let _failed = link.poll_write(cx, now);
+            }
         }
         if link.has_written_on() {
             self.session.handle_progress(now, link.generation());
@@ -393,16 +427,17 @@ impl<S: LinkSource> Driver<S> {
         }
         let log = self.session.log();
         let (acknowledged, cost_acked) = (log.acked(), log.cost_acked());
-        let news = self.shared.receipts.send_if_modified(|receipts| {
-            let news = receipts.acknowledged != acknowledged;
-            receipts.acknowledged = acknowledged;
-            news
-        });
-        if news {
+        if std::mem::replace(&mut self.acked_published, acknowledged) != acknowledged {
+            let receipts = &self.shared.receipts;
+            receipts.send_if_modified(|now| {
+                now.acknowledged = acknowledged;
+                // Whoever subscribes from now on sees this before it waits.
+                receipts.receiver_count() > 0
+            });
             self.shared.outbox.release(cost_acked);
             self.trim_at.get_or_insert(now + TRIM_INTERVAL);
         }
-        self.room.adjust(now, &mut self.session, &self.shared);
+        self.transmit_due |= self.room.adjust(now, &mut self.session, &self.shared);
         self.ages.note(now, self.shared.outbox.accepted(), acknowledged);
         self.shared.publish_stats(&self.session, &self.ages);
         self.meter.turn(|| self.shared.stats());
@@ -434,18 +469,30 @@ impl<S: LinkSource> Driver<S> {
     fn next_timeout(&self) -> Option<Instant> {
         let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
         let stalled = stalled.map(|since| since + self.config.peer_dead_after);
-        let others =
-            [stalled, self.offers.next_at(), self.room.next_at(), self.better_at, self.trim_at];
-        others.into_iter().chain([self.session.poll_timeout()]).flatten().min()
+        let mut next = earlier(stalled, self.session.poll_timeout());
+        for other in [self.offers.next_at(), self.room.next_at(), self.better_at, self.trim_at] {
+            next = earlier(next, other);
+        }
+        next
     }
 
-    /// Whether the timer has fired; otherwise it wakes the driver when the next time-out is due.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether a time-out is due; otherwise the driver is woken when the next one is, or before.
+    ///
+    /// Nearly every message puts some time-out off. A timer that fires too early now and then costs
+    /// less than one that is set anew each time.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(at) = self.next_timeout() else { return false };
+        if at <= now {
+            return true;
+        }
         let at = tokio::time::Instant::from_std(at);
-        if self.timer.deadline() != at {
+        if at < self.timer.deadline() {
             self.timer.as_mut().reset(at);
         }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.timer.as_mut().reset(at);
         self.timer.as_mut().poll(cx).is_ready()
     }
 }
@@ -455,15 +502,27 @@ impl<S: LinkSource> Future for Driver<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let driver = self.get_mut();
-        for _ in 0..TURNS_MAX {
-            let busy = driver.turn(cx);
+        driver.read_bytes = 0;
+        let mut time = now();
+        for turn in 1..=TURNS_MAX {
+            let busy = driver.turn(cx, time);
             if driver.session.is_ended() {
                 return Poll::Ready(());
             }
-            if !busy && !driver.poll_timer(cx) {
-                return Poll::Pending;
+            if !busy {
+                driver.due = driver.poll_timer(cx, time);
+                if !driver.due {
+                    return Poll::Pending;
+                }
+            } else if driver.read_bytes >= READ_BYTES_MAX {
+                break;
+            }
+            // Most often the second turn finds nothing to do, and the clock costs as much as that.
+            if turn > 1 {
+                time = now();
             }
         }
+        driver.due |= driver.next_timeout().is_some_and(|at| at <= now());
         cx.waker().wake_by_ref();
         Poll::Pending
     }
