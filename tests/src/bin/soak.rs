@@ -1,6 +1,6 @@
 //! Runs for long and watches the resident memory: `soak messages [KIB]` sends 10 million messages
-//! one way through a send log and an inbox of so many KiB, `soak peers` lets 100 000 peers connect and vanish. Linux only, run by hand in release
-//! mode; the figures are in `docs/testing.md`, and small versions are tests (`tests/memory.rs`).
+//! one way through a send log and an inbox of so many KiB, or of the default size, and `soak peers`
+//! lets 100 000 peers connect and vanish. Linux only, run by hand in release mode; the figures are in `docs/testing.md`, and small versions are tests (`tests/memory.rs`).
 //!
 //! The exit status says whether the memory stayed flat.
 
@@ -25,7 +25,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let flat = match std::env::args().nth(1).as_deref() {
         Some("messages") => messages().await?,
         Some("peers") => peers().await?,
-        _ => return Err("usage: soak messages|peers".into()),
+        _ => return Err("usage: soak messages [KIB] | soak peers".into()),
     };
     println!("{}", if flat { "flat" } else { "NOT FLAT" });
     Ok(if flat { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -49,10 +49,12 @@ async fn messages() -> Outcome {
     const COUNT: u64 = 10_000_000;
     const WARM: u64 = 100_000;
     const STEP: u64 = 10_000;
-    let bound_kib = std::env::args().nth(2).map_or(Ok(256), |kib| kib.parse::<usize>())?;
     let mut config = ListenerConfig::default();
-    config.conduit.send_log_bytes_max = bound_kib << 10;
-    config.conduit.inbox_bytes_max = bound_kib << 10;
+    if let Some(kib) = std::env::args().nth(2) {
+        let bytes = kib.parse::<usize>()? << 10;
+        config.conduit.send_log_bytes_max = bytes;
+        config.conduit.inbox_bytes_max = bytes;
+    }
     let listener = TcpLinkListener::bind("127.0.0.1:0").await?;
     let source = TcpSource::new(listener.local_addr()?);
     let client = StableConduit::<Raw>::connect_with(source, config.conduit.clone());

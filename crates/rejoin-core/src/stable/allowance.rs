@@ -7,13 +7,14 @@
 //!
 //! A message larger than the room of a session passes all the same, one at a time. What there is
 //! of it, from its first bytes on, is taken from the budget, too: where that is used up, the
-//! session's link is not read until others have given something back.
+//! session's link is not read until others have given something back. One message at a time may go
+//! beyond the budget: without that, several that are half there could wait for each other.
 //!
 //! What counts against the budget is what was promised: a sender may fill its log to the bound that it
 //! has, and a peer the window that it was told, whatever the application meant to give back since.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::protocol::Session;
@@ -33,12 +34,19 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Budget {
     bytes_max: u64,
+    /// At most `bytes_max`, and what one message takes.
     used: AtomicU64,
+    /// Whether a message has the right to go beyond `bytes_max`.
+    exceeded: AtomicBool,
 }
 
 impl Budget {
     pub(super) fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { bytes_max: bytes_max as u64, used: AtomicU64::new(0) })
+        Arc::new(Self {
+            bytes_max: bytes_max as u64,
+            used: AtomicU64::new(0),
+            exceeded: AtomicBool::new(false),
+        })
     }
 
     fn try_take(&self, bytes: u64) -> bool {
@@ -47,6 +55,16 @@ impl Budget {
                 used.checked_add(bytes).filter(|&used| used <= self.bytes_max)
             })
             .is_ok()
+    }
+
+    /// Takes `bytes` whether or not they are there, where `exceeds` or nobody else does that; gives
+    /// whether it has.
+    fn exceed(&self, bytes: u64, exceeds: &mut bool) -> bool {
+        *exceeds |= !self.exceeded.swap(true, Ordering::Relaxed);
+        if *exceeds {
+            self.used.fetch_add(bytes, Ordering::Relaxed);
+        }
+        *exceeds
     }
 
     fn give_back(&self, bytes: u64) {
@@ -72,6 +90,8 @@ pub(super) struct Allowance {
     bytes_min: u64,
     bytes_max: u64,
     budget: Option<Arc<Budget>>,
+    /// Whether this is the one that may go beyond the budget.
+    exceeds: bool,
 }
 
 impl Allowance {
@@ -79,7 +99,7 @@ impl Allowance {
     pub(super) fn new(bytes_max: usize, budget: Option<Arc<Budget>>) -> Self {
         let bytes_max = bytes_max as u64;
         let bytes_min = if budget.is_some() { bytes_max.min(ALLOWANCE_MIN) } else { bytes_max };
-        Self { bytes: bytes_min, held: bytes_min, bytes_min, bytes_max, budget }
+        Self { bytes: bytes_min, held: bytes_min, bytes_min, bytes_max, budget, exceeds: false }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -112,19 +132,32 @@ impl Allowance {
         }
     }
 
-    /// Has room for exactly `bytes`, but for the minimum; gives whether the budget has that.
+    /// Has room for exactly `bytes`, but for the minimum; gives whether the budget has that, or this
+    /// is the one that may go beyond it.
     fn cover(&mut self, bytes: u64) -> bool {
         let Some(budget) = &self.budget else { return true };
         let wanted = bytes.max(self.bytes_min);
         if wanted == self.held && wanted == self.bytes {
             return true;
         }
-        if wanted > self.held && !budget.try_take(wanted - self.held) {
+        let more = wanted.saturating_sub(self.held);
+        if more > 0 && !budget.try_take(more) && !budget.exceed(more, &mut self.exceeds) {
             return false;
         }
         budget.give_back(self.held.saturating_sub(wanted));
         (self.bytes, self.held) = (wanted, wanted);
+        if wanted == self.bytes_min {
+            self.let_others_exceed();
+        }
         true
+    }
+
+    fn let_others_exceed(&mut self) {
+        if std::mem::take(&mut self.exceeds)
+            && let Some(budget) = &self.budget
+        {
+            budget.exceeded.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Gives back what is neither to be promised nor `promised` any more.
@@ -141,6 +174,7 @@ impl Drop for Allowance {
         if let Some(budget) = &self.budget {
             budget.give_back(self.held - self.bytes_min);
         }
+        self.let_others_exceed();
     }
 }
 
@@ -187,6 +221,14 @@ impl Room {
         let may_read = self.large.cover(partial + inbox.saturating_sub(self.window.held));
         self.retry_at = (!may_read).then(|| now + RETRY_INTERVAL);
         may_read
+    }
+
+    /// There is no link, and so nothing of a message that is not complete. Items of `inbox` bytes,
+    /// by cost, wait for the application.
+    pub(super) fn link_gone(&mut self, inbox: u64) {
+        // They are here already, whether or not the budget has room for them.
+        let _covered = self.large.cover(inbox.saturating_sub(self.window.held));
+        self.retry_at = None;
     }
 
     /// When there is something to do for which nobody wakes the driver.
@@ -274,6 +316,7 @@ mod tests {
     #[test]
     fn a_large_message_takes_what_there_is_of_it() {
         let budget = Budget::new(MIB);
+        assert!(budget.exceed(0, &mut false), "this one may not");
         let mut large = Allowance::new(4 * MIB, Some(Arc::clone(&budget)));
         assert!(large.cover(ALLOWANCE_MIN), "the minimum takes nothing");
         assert!(large.cover(MIB as u64 / 2));
@@ -284,6 +327,39 @@ mod tests {
         assert!(!large.cover(ALLOWANCE_MIN + 1));
         budget.give_back(1);
         assert!(large.cover(ALLOWANCE_MIN + 1));
+    }
+
+    #[test]
+    fn one_message_at_a_time_may_go_beyond_the_budget() {
+        let budget = Budget::new(MIB);
+        let [mut first, mut second, mut third] =
+            [0; 3].map(|_| Allowance::new(4 * MIB, Some(Arc::clone(&budget))));
+        assert!(first.cover(MIB as u64 / 2) && second.cover(MIB as u64 / 2));
+        assert!(first.cover(MIB as u64) && !second.cover(MIB as u64));
+        assert!(first.cover(2 * MIB as u64), "as far as it needs");
+        assert!(first.cover(MIB as u64 / 4) && !third.cover(MIB as u64), "it is still the one");
+        assert!(first.cover(0) && third.cover(4 * MIB as u64), "the next may");
+        assert!(!second.cover(MIB as u64));
+        drop(third);
+        assert!(second.cover(4 * MIB as u64));
+        drop((first, second));
+        assert!(budget.try_take(MIB as u64), "all is given back in the end");
+    }
+
+    #[test]
+    fn a_message_counts_no_more_once_its_link_is_gone() {
+        let mut config = StableConfig::default();
+        config.message_bytes_max = 4 * MIB;
+        let budget = Budget::new(MIB);
+        assert!(budget.exceed(0, &mut false), "this one may not");
+        let mut room = Room::new(&config, Some(&budget));
+        let now = Instant::now();
+        assert!(room.may_read(now, MIB as u64, 0));
+        assert!(!room.may_read(now, 2 * MIB as u64, 0));
+        assert!(room.next_at().is_some(), "tries again");
+        room.link_gone(0);
+        assert_eq!(room.next_at(), None, "there is nothing to try");
+        assert!(budget.try_take(MIB as u64));
     }
 
     #[test]

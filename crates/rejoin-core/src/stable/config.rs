@@ -135,8 +135,9 @@ impl Default for RedialPolicy {
 /// # Memory
 ///
 /// Besides its pending handshakes, for which see [`AcceptorConfig`], a listener holds at most
-/// `buffered_bytes_max`, and for each of at most `sessions_max` sessions 384 KiB and what its own
-/// application sends beyond a full send log, which is one message.
+/// `buffered_bytes_max` and one message of `message_bytes_max`, and for each of at most
+/// `sessions_max` sessions 384 KiB and what its own application sends beyond a full send log, which is
+/// one message.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerConfig {
@@ -153,9 +154,9 @@ pub struct ListenerConfig {
     ///
     /// A session gets as much as its own settings allow, as it needs it. When most of this is in
     /// use, sessions give back what they do not need, and those that want more wait for their
-    /// peers to acknowledge, or give their peers smaller windows. When all of it is, the links of
-    /// those that are in the middle of a large message are not read for a while; one that is not
-    /// read for [`peer_dead_after`](StableConfig::peer_dead_after) is given up, and what there was
+    /// peers to acknowledge, or give their peers smaller windows. When all of it is, one that is in
+    /// the middle of a large message goes on beyond it, and the links of the others are not read
+    /// until that has come; one that is not read for [`peer_dead_after`](StableConfig::peer_dead_after) is given up, and what there was
     /// of the message with it.
     pub buffered_bytes_max: usize,
     /// How many handshakes may be under way at a time; a further one takes the place of the oldest.

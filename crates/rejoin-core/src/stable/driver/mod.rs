@@ -232,7 +232,10 @@ impl<S: LinkSource> Driver<S> {
 
     /// Reads what the link has at hand.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(link) = &mut self.link else { return false };
+        let Some(link) = &mut self.link else {
+            self.room.link_gone(self.session.inbox_cost());
+            return false;
+        };
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let inbox = self.session.inbox_cost();
         let mut held_back = !self.room.may_read(now, link.partial(), inbox);
