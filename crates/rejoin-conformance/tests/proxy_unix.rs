@@ -102,7 +102,11 @@ async fn a_reset_inside_a_message_adds_the_first_byte_of_one_where_none_is_under
         let proxy = proxy.tear_messages();
         let mut client = UnixStream::connect(&at).await.unwrap();
         let mut accepted = server.accept().await.unwrap().0;
-        for (from, to) in [(&mut client, &mut accepted), (&mut accepted, &mut client)] {
+        for to_server in [true, false] {
+            let (from, to) = match to_server {
+                true => (&mut client, &mut accepted),
+                false => (&mut accepted, &mut client),
+            };
             from.write_all(sent).await.unwrap();
             to.read_exact(&mut vec![0; sent.len()]).await.unwrap();
         }
