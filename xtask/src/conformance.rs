@@ -198,11 +198,12 @@ impl Matrix {
 
     /// A row for each trial, a column for each transport, and the reasons of the skips below.
     fn table(&self) -> String {
+        const CELL: usize = "skip 99".len();
         let width = self.trials().iter().map(|name| name.len()).max().unwrap_or(0);
         let mut notes: Vec<&str> = Vec::new();
         let mut table = format!("\n{:width$}", "");
         for column in &self.columns {
-            table.push_str(&format!("  {}", column.transport));
+            table.push_str(&format!("  {:CELL$}", column.transport));
         }
         table.push('\n');
         for trial in self.trials() {
@@ -222,7 +223,7 @@ impl Matrix {
                         format!("skip {}", number + 1)
                     }
                 };
-                let space = column.transport.len();
+                let space = column.transport.len().max(CELL);
                 table.push_str(&format!("  {shown:space$}"));
             }
             table.push('\n');
@@ -326,6 +327,23 @@ mod tests {
         let mut broken = matrix(&["ok"]);
         broken.columns[0].broken = true;
         assert!(!broken.good());
+    }
+
+    #[test]
+    fn a_cell_longer_than_its_heading_leaves_the_columns_straight() {
+        let column = |transport: &str, outcome| Column {
+            transport: transport.into(),
+            cells: Vec::from_iter(cell(&format!("test t ... {outcome}"))),
+            broken: false,
+        };
+        let matrix = Matrix {
+            columns: vec![column("tcp", "ignored (reason)"), column("websocket tls", "ok")],
+        };
+        let table = matrix.table();
+        let places: Vec<_> =
+            table.lines().filter_map(|line| line.find("websocket").or(line.find("pass"))).collect();
+        assert_eq!(places.len(), 2, "{table}");
+        assert_eq!(places[0], places[1], "{table}");
     }
 
     #[test]

@@ -89,3 +89,32 @@ async fn a_reset_ends_both_sides_for_good() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_reset_inside_a_message_adds_the_first_byte_of_one_where_none_is_under_way() {
+    for (sent, expected) in [
+        (&[1, 0, 0, 0, 9][..], &[1, 0, 0, 0, 9, 0][..]),
+        (&[2, 0, 0, 0, 9], &[2, 0, 0, 0, 9]),
+        (&[1, 0, 0, 0], &[1, 0, 0, 0]),
+    ] {
+        let folder = Folder::new("tear");
+        let (server, proxy, at) = start(&folder.0);
+        let proxy = proxy.tear_messages();
+        let mut client = UnixStream::connect(&at).await.unwrap();
+        let mut accepted = server.accept().await.unwrap().0;
+        for to_server in [true, false] {
+            let (from, to) = match to_server {
+                true => (&mut client, &mut accepted),
+                false => (&mut accepted, &mut client),
+            };
+            from.write_all(sent).await.unwrap();
+            to.read_exact(&mut vec![0; sent.len()]).await.unwrap();
+        }
+        proxy.cut(Fault::Reset).report().await;
+        for end in [&mut client, &mut accepted] {
+            let mut rest = Vec::new();
+            end.read_to_end(&mut rest).await.unwrap();
+            assert_eq!([sent, &rest].concat(), expected);
+        }
+    }
+}

@@ -4,15 +4,17 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use rejoin_core::Peer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::server::{
@@ -24,6 +26,11 @@ use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 use crate::config::WebSocketConfig;
 use crate::error::{UpgradeRefused, WebSocketError};
 use crate::url::Target;
+
+/// How much a client that gets no upgrade may go on to say before its connection is closed all the same.
+const UNREAD_BYTES_MAX: u64 = 64 * 1024;
+/// And for how long.
+const UNREAD_LIMIT: Duration = Duration::from_millis(500);
 
 /// The request for an upgrade to `target`, with `headers` in addition.
 pub(crate) fn request(
@@ -113,15 +120,30 @@ where
     };
     if is_request {
         // Tungstenite says nothing to somebody who does not ask for a WebSocket.
-        let mut answer = Vec::new();
-        if write_response(&mut answer, &refusal(UpgradeRefused::NotAnUpgrade)).is_ok() {
-            // Whoever is gone needs no answer.
-            let _ = head.inner.write_all(&answer).await;
-            let _ = head.inner.shutdown().await;
-        }
+        decline(&mut head.inner, &refusal(UpgradeRefused::NotAnUpgrade)).await;
         return Err(WebSocketError::Refused { address, source: UpgradeRefused::NotAnUpgrade });
     }
+    if head.too_long {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        decline(&mut head.inner, &closing(response)).await;
+    }
     Err(head.failure(address, error))
+}
+
+/// Answers a request that is not granted, and ends the stream.
+async fn decline<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, response: &Response<()>) {
+    let mut answer = Vec::new();
+    // Whoever is gone needs no answer.
+    if write_response(&mut answer, &response.clone().map(|()| None::<String>)).is_err()
+        || stream.write_all(&answer).await.is_err()
+        || stream.shutdown().await.is_err()
+    {
+        return;
+    }
+    // A connection that is closed with something unread is reset, which may overtake the answer.
+    let mut rest = stream.take(UNREAD_BYTES_MAX);
+    let _ = timeout(UNREAD_LIMIT, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 /// The response that grants the upgrade that `request` asks for, with the subprotocol of `config`;
@@ -160,12 +182,17 @@ pub fn refusal_response(refused: UpgradeRefused) -> Response<()> {
 
 /// A refusal after which the connection is closed.
 fn refusal(refused: UpgradeRefused) -> Response<()> {
-    let mut response = refusal_response(refused);
-    let connection = match refused {
-        UpgradeRefused::NotAnUpgrade => "close, upgrade",
-        _ => "close",
-    };
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static(connection));
+    let mut response = closing(refusal_response(refused));
+    if refused == UpgradeRefused::NotAnUpgrade {
+        let both = HeaderValue::from_static("close, upgrade");
+        response.headers_mut().insert(CONNECTION, both);
+    }
+    response
+}
+
+/// The response without a body, as the last thing on its connection.
+fn closing(mut response: Response<()>) -> Response<()> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }

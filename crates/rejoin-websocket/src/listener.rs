@@ -25,7 +25,8 @@ pub type WebSocketListenerSource = AcceptorSource<WebSocketLinkListener>;
 /// Accepts WebSocket connections as links: a server of its own, for nothing but that.
 ///
 /// The handshakes are the [`WebSocketUpgrade`]'s, so a slow peer holds up nobody. Whoever does not
-/// ask for a WebSocket gets the HTTP status 426; at another path, 404; without the subprotocol, 400.
+/// ask for a WebSocket gets the HTTP status 426; at another path, 404; without the subprotocol, 400;
+/// with a head that is too long, 431.
 ///
 /// Neither cookies nor the `origin` header are looked at: a session is opened by whoever knows the
 /// protocol, and resumed by whoever has its key. Where a browser's user is to be told from others, a web
@@ -94,7 +95,9 @@ impl WebSocketLinkListener {
         self
     }
 
-    /// Speaks TLS with everybody, as `config` says.
+    /// Speaks TLS with everybody, as `config` says. The [identity](Peer::identity) of a client that
+    /// shows a certificate, where `config` asks for one, is its
+    /// [fingerprint](crate::tls::fingerprint): a session is resumed under the same one only.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, config: Arc<crate::tls::rustls::ServerConfig>) -> Self {
@@ -190,7 +193,7 @@ async fn shake_hands(
         .map_err(|source| WebSocketError::Handshake { address: peer.to_string(), source })?;
     #[cfg(feature = "tls")]
     if let Some(tls) = &options.tls {
-        let stream = crate::tls::accept(stream, &peer, Arc::clone(tls)).await?;
+        let (stream, peer) = crate::tls::accept(stream, peer, Arc::clone(tls)).await?;
         let (stream, read) = handshake::server(stream, &peer, path, config).await?;
         return Ok(WebSocketLink::from_stream(stream, read, Side::Server, peer, config));
     }

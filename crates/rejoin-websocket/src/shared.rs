@@ -101,8 +101,19 @@ impl Shared {
             }
             writer
         };
-        let polled = writer.poll_rest(cx);
-        let mut slot = self.lock();
+        let (polled, mut slot) = loop {
+            let polled = writer.poll_rest(cx);
+            let mut slot = self.lock();
+            let waits = slot.pong.is_some() && !slot.close_sent;
+            // The answer that waited for the medium to take the one before.
+            match polled {
+                Poll::Ready(Ok(())) if waits => match slot.encode_wanted(&mut writer) {
+                    Ok(()) => drop(slot),
+                    Err(error) => break (Poll::Ready(Err(error)), slot),
+                },
+                polled => break (polled, slot),
+            }
+        };
         let waker = slot.tx_waker.take();
         match &polled {
             Poll::Ready(Err(_)) => slot.failed = true,
@@ -202,12 +213,17 @@ impl fmt::Debug for Shared {
 const NORMAL: u16 = 1000;
 
 impl Slot {
-    /// Appends the control frames that are wanted to what `writer` has to write.
+    /// Appends the control frames that are wanted to what `writer` has to write. An answer to a ping is
+    /// appended only to nothing; it is still wanted otherwise.
     fn encode_wanted(&mut self, writer: &mut Writer) -> io::Result<()> {
         if self.close_sent {
             return Ok(());
         }
-        if let Some(payload) = self.pong.take() {
+        // Behind one that waits for the medium, the latest is enough: a peer that pings and does not
+        // read would fill the memory with answers.
+        if writer.rest.is_empty()
+            && let Some(payload) = self.pong.take()
+        {
             writer.control(Control::Pong, &payload)?;
         }
         if let Some(code) = self.farewell.take() {

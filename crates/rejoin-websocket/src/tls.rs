@@ -1,12 +1,14 @@
 //! TLS under a WebSocket, by rustls with the provider ring. Certificates, roots and versions are
 //! rustls's business; here is only a sensible default for clients.
 
+use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rejoin_core::Peer;
+use ring::digest::{SHA256, digest};
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 pub use tokio_rustls::rustls;
@@ -51,11 +53,37 @@ pub(crate) async fn connect(
     connected.map_err(|source| WebSocketError::Tls { address: target.address(), source })
 }
 
+/// Shakes hands with a client; gives the stream and the client with its identity, where it has shown a
+/// certificate.
 pub(crate) async fn accept(
     stream: TcpStream,
-    peer: &Peer,
+    peer: Peer,
     config: Arc<ServerConfig>,
-) -> Result<server::TlsStream<TcpStream>, WebSocketError> {
+) -> Result<(server::TlsStream<TcpStream>, Peer), WebSocketError> {
     let accepted = TlsAcceptor::from(config).accept(stream).await;
-    accepted.map_err(|source: io::Error| WebSocketError::Tls { address: peer.to_string(), source })
+    let stream = accepted.map_err(|source: io::Error| {
+        let address = peer.to_string();
+        WebSocketError::Tls { address, source }
+    })?;
+    // Its own certificate comes first.
+    let peer = match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
+        Some(certificate) => peer.with_identity(fingerprint(certificate)),
+        None => peer,
+    };
+    Ok((stream, peer))
+}
+
+/// What a certificate is told from all others by: `cert-sha256=` and the SHA-256 of its DER
+/// encoding as 64 digits, lower case. `openssl x509 -fingerprint -sha256` shows the same digits, and
+/// `rejoin-tcp` gives the same text.
+///
+/// A renewed certificate is another one.
+#[must_use]
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    let mut text = String::from("cert-sha256=");
+    for byte in digest(&SHA256, certificate).as_ref() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

@@ -114,6 +114,36 @@ async fn a_flood_of_pings_takes_no_memory_and_stops_nothing() {
     assert_eq!(received.unwrap().unwrap(), "behind");
 }
 
+/// The peer says something after each ping, so that the link looks at each ping for itself, and reads
+/// nothing until it has sent them all.
+#[tokio::test]
+async fn pings_one_by_one_of_a_peer_that_does_not_read_take_no_memory() {
+    const PINGS: usize = 2000;
+    let (mut peer, (_tx, mut rx)) = scripted(Side::Client, 300, &WebSocketConfig::default());
+    let mut receiving = Box::pin(rx.recv());
+    for n in 0..PINGS {
+        peer.send(FIN | PING, &n.to_be_bytes()).await;
+        assert!(poll_once(&mut receiving).await.is_none());
+    }
+    let answers = async {
+        let mut count = 0;
+        loop {
+            let (first, payload) = peer.recv().await;
+            assert_eq!(first, FIN | PONG);
+            count += 1;
+            if payload == (PINGS - 1).to_be_bytes() {
+                break count;
+            }
+        }
+    };
+    let count = tokio::select! {
+        count = answers => count,
+        received = receiving => panic!("{received:?}"),
+    };
+    // Those that fit between the two, one that is half written, and the latest.
+    assert!(count < 40, "{count} answers were kept");
+}
+
 #[tokio::test]
 async fn a_message_may_come_in_parts_with_control_frames_between_them() {
     let (mut peer, (_tx, mut rx)) = scripted(Side::Client, 10_000, &WebSocketConfig::default());

@@ -8,6 +8,11 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rejoin_websocket::tls::rustls::crypto::CryptoProvider;
+use rejoin_websocket::tls::rustls::crypto::ring::default_provider;
+use rejoin_websocket::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rejoin_websocket::tls::rustls::server::WebPkiClientVerifier;
+use rejoin_websocket::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rejoin_websocket::{
     Link, LinkListener, LinkRx, LinkSource, LinkTx, WebSocketError, WebSocketSource, tls,
 };
@@ -93,4 +98,59 @@ async fn a_silent_peer_is_given_up() {
     let _silent = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let error = soon(async { listener.accept().await.unwrap().await }).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn the_certificate_of_a_client_is_its_identity() {
+    let (mut server, mut client) = (certificate_of("localhost"), certificate_of("alice"));
+    let expected = tls::fingerprint(&client.0);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(&client.0), provider())
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
+    let accepting = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![server.0.clone()], server.1.take().unwrap())
+        .unwrap();
+    let trusting = || {
+        ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots(&server.0))
+    };
+    let known =
+        trusting().with_client_auth_cert(vec![client.0.clone()], client.1.take().unwrap()).unwrap();
+    let nobody = trusting().with_no_client_auth();
+    let (listener, _) = listen().await;
+    let mut listener = listener.with_tls(Arc::new(accepting));
+    let url = format!("wss://localhost:{}/", listener.local_addr().unwrap().port());
+    for (config, identity) in [(known, Some(&*expected)), (nobody, None)] {
+        let mut source = WebSocketSource::new(&url).with_tls(Arc::new(config));
+        let (dialled, accepted) = dial_and_accept(&mut source, &mut listener).await;
+        dialled.unwrap();
+        assert_eq!(accepted.unwrap().peer().identity(), identity);
+    }
+    let digits = expected.strip_prefix("cert-sha256=").unwrap();
+    assert!(digits.len() == 64 && digits.chars().all(|c| c.is_ascii_hexdigit()), "{expected}");
+}
+
+type Certified = (CertificateDer<'static>, Option<PrivateKeyDer<'static>>);
+
+/// A certificate that signs itself, and its key.
+fn certificate_of(name: &str) -> Certified {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    (made.cert.der().clone(), Some(key))
+}
+
+fn roots(certificate: &CertificateDer<'static>) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    Arc::new(roots)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(default_provider())
 }

@@ -5,10 +5,12 @@ use std::convert::Infallible;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::messages::Messages;
 use super::report::Ledger;
 use super::socket::Socket;
 use super::{Direction, Fault, Shared};
@@ -52,6 +54,7 @@ struct Flow {
     /// A half-close that is still to be done.
     closing: Option<Arc<Ledger>>,
     closed: bool,
+    messages: Messages,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +118,10 @@ impl Connection {
         match end {
             End::Closed => Ended { lingering: None, _ledger: None },
             End::Reset(ledger) => {
+                if shared.tears_messages.load(Ordering::Relaxed) {
+                    self.tear(Direction::ToServer, &server);
+                    self.tear(Direction::ToClient, &client);
+                }
                 client.reset();
                 server.reset();
                 Ended { lingering: None, _ledger: ledger }
@@ -124,6 +131,16 @@ impl Connection {
                 server.shut_down();
                 Ended { lingering: Some((client, server)), _ledger: Some(ledger) }
             }
+        }
+    }
+
+    /// Begins a message that is never to end, unless one is under way already.
+    fn tear(&self, direction: Direction, to: &Socket) {
+        let state = self.state.borrow();
+        let flow = &state.flows[direction as usize];
+        if flow.messages.is_between_two() && !flow.closed {
+            // Where the socket is full, or nobody is left to see it, there is nothing to be done.
+            let _ = to.try_write(&[0]);
         }
     }
 
@@ -223,6 +240,7 @@ impl Connection {
                 }
             };
             outcome = Ok(written);
+            state.flows[direction as usize].messages.pass(&bytes[..written]);
             shared.stats.send_modify(|stats| {
                 let traffic = stats.traffic(direction);
                 traffic.bytes += written as u64;

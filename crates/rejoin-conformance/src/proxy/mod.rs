@@ -30,6 +30,7 @@
 
 mod connection;
 mod faults;
+mod messages;
 mod report;
 mod socket;
 
@@ -39,6 +40,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 #[cfg(unix)]
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,7 +74,7 @@ pub enum Fault {
     ///
     /// What the proxy's kernel has not yet been able to hand over is lost, as with any reset. A
     /// Unix socket has no reset, except for who has sent what was not read: others see the end of
-    /// the stream.
+    /// the stream. See [`FaultProxy::tear_messages`].
     Reset,
     /// Nothing is forwarded any more, in either direction, not even an end or a reset; the
     /// sockets stay open. What is sent meanwhile arrives when the silence ends: after `lasting`,
@@ -179,6 +181,18 @@ impl FaultProxy {
     pub fn start_unix(at: impl AsRef<Path>, upstream: impl AsRef<Path>) -> io::Result<Self> {
         let listener = Listener::unix(at.as_ref())?;
         Ok(Self::serving(None, listener, Upstream::Unix(upstream.as_ref().to_owned())))
+    }
+
+    /// From now on a [reset](Fault::Reset) falls inside a message, in either direction: where none is
+    /// under way, the first byte of one is added. So die Unix sockets, which have no reset, when a
+    /// process is killed while it writes.
+    ///
+    /// For streams whose messages have a prefix of four bytes with their length, the least
+    /// significant first, as the links of `rejoin-stream` have it.
+    #[must_use]
+    pub fn tear_messages(self) -> Self {
+        self.shared.tears_messages.store(true, Ordering::Relaxed);
+        self
     }
 
     fn serving(addr: Option<SocketAddr>, listener: Listener, upstream: Upstream) -> Self {
@@ -289,6 +303,7 @@ struct Shared {
     stats: watch::Sender<Stats>,
     shape: watch::Sender<Shape>,
     admission: watch::Sender<Admission>,
+    tears_messages: AtomicBool,
 }
 
 #[derive(Debug, Default)]

@@ -1,7 +1,4 @@
-//! Unix socket links pass the conformance suite, through relays that harm them.
-
-#[cfg(unix)]
-mod relay;
+//! Unix socket links pass the conformance suite, through the proxy that harms them.
 
 #[cfg(unix)]
 fn main() -> std::process::ExitCode {
@@ -15,14 +12,13 @@ fn main() {}
 mod unix {
     use std::io;
 
+    use rejoin_conformance::proxy::FaultProxy;
     use rejoin_conformance::{Capability, Feature, Fixture, LoneSource, Medium};
     use rejoin_unix::{StreamConfig, UnixConfig, UnixLinkListener, UnixSource};
     use tempfile::TempDir;
 
-    use crate::relay::Relays;
-
     const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
-    /// What the system and the relays hold between two sockets, with room to spare.
+    /// What the system and the proxy hold between two sockets, with room to spare.
     const BUFFERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
     pub(crate) struct Unix;
@@ -38,9 +34,9 @@ mod unix {
             let folder = TempDir::new()?;
             let (far, near) = (folder.path().join("far"), folder.path().join("near"));
             let listener = UnixLinkListener::bind(&far).await?.with_config(config());
-            let relays = Relays::start(&near, far).await?;
+            let proxy = FaultProxy::start_unix(&near, far)?.tear_messages();
             let dial = move || UnixSource::new(&near).with_config(config());
-            Ok(Medium::listening(dial, listener).with_faults(relays).keeping(folder))
+            Ok(Medium::listening(dial, listener).with_faults(proxy).keeping(folder))
         }
 
         async fn nobody(&self) -> io::Result<LoneSource> {
