@@ -106,7 +106,7 @@ async fn attempt(scene: &Scene, step: &Step, open: u64) -> bool {
             let client = scene.client();
             let moves = roam.act(deed, || client.migrate()).await;
             let arrived = moves && at(&mut status, link, deed.target()).await;
-            roam.arrived(deed);
+            roam.settle(deed, arrived);
             return arrived;
         }
         _ => return false,

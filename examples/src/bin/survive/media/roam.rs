@@ -177,9 +177,13 @@ impl Roam {
         true
     }
 
-    /// Mends the medium that the session has left.
-    pub(crate) fn arrived(&self, deed: Deed) {
-        self.visited.lock().unwrap_or_else(PoisonError::into_inner).push(deed.target());
+    /// Mends the medium that the session has left, or should have.
+    pub(crate) fn settle(&self, deed: Deed, has_arrived: bool) {
+        if has_arrived {
+            self.visited.lock().unwrap_or_else(PoisonError::into_inner).push(deed.target());
+        } else {
+            self.wanted.store(deed.from, Ordering::SeqCst);
+        }
         match self.proxy(deed.from) {
             None if deed.is_cut() => {
                 self.cable.plug(End::Near).expect("a pseudo-terminal was just given back");
