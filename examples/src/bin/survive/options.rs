@@ -76,7 +76,7 @@ pub(crate) struct Options {
     pub(crate) transport: Transport,
     /// How many messages each side sends; by default fewer on a serial line.
     #[arg(long, value_name = "COUNT", default_value_t = 200_000,
-          default_value_if("transport", "serial", "15000"),
+          default_value_if("transport", "serial", "8000"),
           value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) messages: u64,
     /// How many bytes each message carries.
@@ -85,7 +85,7 @@ pub(crate) struct Options {
     pub(crate) size: u32,
     /// How often the connection is cut; when roaming, how often the session moves.
     #[arg(long, value_name = "COUNT", default_value_t = 40,
-          default_value_if("transport", "serial", "15"),
+          default_value_if("transport", "serial", "10"),
           value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) cuts: u32,
     /// What the schedule of the cuts is made from; the same seed gives the same schedule.
