@@ -61,6 +61,37 @@ fn survives_the_cuts_of_seed_3() {
     check_survives(3);
 }
 
+/// Gives the report of a run over `transport`, which must be without fault.
+#[track_caller]
+fn check_survives_over(transport: &str, messages: u64, cuts: u64) -> Value {
+    let options = format!("--transport {transport} --messages {messages} --cuts {cuts} --json");
+    let report: Value = serde_json::from_str(printed(SURVIVE, &options).trim()).unwrap();
+    let of = |key: &str| report[key].as_u64().unwrap();
+    assert_eq!((of("received"), of("cuts")), (2 * messages, cuts), "{report}");
+    assert_eq!((of("lost"), of("duplicated"), of("out_of_order")), (0, 0, 0), "{report}");
+    assert!(of("resumes") >= cuts, "{report}");
+    report
+}
+
+#[test]
+fn survives_over_every_transport() {
+    check_survives_over("websocket", 4000, 10);
+    check_survives_over("memory", 4000, 4);
+    if cfg!(unix) {
+        check_survives_over("unix", 4000, 10);
+        check_survives_over("serial", 500, 3);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn survives_a_journey_over_all_transports_and_back() {
+    let report = check_survives_over("roam", 1200, 8);
+    let lap = ["serial", "tcp", "websocket", "unix"];
+    let expected: Vec<_> = lap.into_iter().cycle().take(9).collect();
+    assert_eq!(report["transports"], Value::from(expected), "{report}");
+}
+
 #[test]
 fn survives_with_one_message_and_no_cut_and_shows_a_table() {
     let table = printed(SURVIVE, "--messages 1 --cuts 0 --size 1");

@@ -75,7 +75,7 @@
 //!   settings [`StableConfig`] and [`ListenerConfig`], which state the memory they cost.
 //! - To send and receive: [`StableTx`], [`StableRx`]; generically: [`ConduitTx`], [`ConduitRx`].
 //! - To go over several transports: [`Failover`] on the side that dials, and [`ListenerSet`] on the
-//!   other one.
+//!   other one, with [`SourceListener`] for a line that has one peer.
 //! - To watch: [`Status`], [`Stats`], and events of the `tracing` crate.
 //! - For one link without resumption: [`BareConduit`].
 //! - For tests: the links of [`memory_link_pair`], and [`MemoryNetwork`], which cuts them.
@@ -106,6 +106,7 @@ mod pump;
 mod random;
 mod selfref;
 mod source;
+mod source_listener;
 mod stable;
 
 pub mod observability;
@@ -134,6 +135,7 @@ pub use selfref::{BorrowsFromInput, SelfRef};
 pub use source::{
     Attachment, LinkListener, LinkSource, is_fatal_kind, prepare_acceptor_attachment,
 };
+pub use source_listener::{SourceListener, UnreadHello};
 pub use stable::{
     AckError, Candidate, ConfigError, ConnectError, DialHandshakeError, Drained, ListenerConfig,
     RecvError, RedialPolicy, SendError, SessionLost, StableConduit, StableConfig, StableListener,

@@ -99,6 +99,18 @@ async fn a_stolen_key_is_refused_to_another_identity() {
     stage.exchange().await;
 }
 
+/// A session that was opened without an identity may roam to where it has one, and back.
+#[tokio::test]
+async fn a_key_of_nobody_in_particular_is_good_for_everybody() {
+    let names: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(["honest"].into()));
+    let wrap = |inner| Identified { inner, names: Arc::clone(&names) };
+    let mut stage = Stage::over(config(), wrap).await;
+    let (_owner, key, _tx, _rx) = stage.hostile().await;
+    names.lock().unwrap().push_back("somebody");
+    let (_, key) = greeted(stage.address, &resume(key, None)).await;
+    greeted(stage.address, &resume(key, None)).await;
+}
+
 #[tokio::test]
 async fn the_hook_can_keep_out_the_base_profile() {
     let inner = TcpLinkListener::bind("127.0.0.1:0").await.unwrap();

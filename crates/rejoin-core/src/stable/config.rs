@@ -199,6 +199,9 @@ pub enum ConfigError {
     /// A [`Failover`](crate::Failover) was given a source of the acceptor's role.
     #[error("a failover takes sources of the initiator's role only")]
     AcceptorInFailover,
+    /// A [`SourceListener`](crate::SourceListener) was given a source of the initiator's role.
+    #[error("a listener takes a source of the acceptor's role only")]
+    InitiatorInListener,
     /// The limit of the first delay is larger than that of all later ones.
     #[error("redial.backoff_min must not be more than redial.backoff_max")]
     BackoffReversed,

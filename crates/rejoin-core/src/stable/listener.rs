@@ -362,7 +362,8 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         }
     }
 
-    /// Asks the application, and checks that a session stays with the peer that opened it.
+    /// Asks the application, and checks that a session stays with the peer that opened it. Where
+    /// nobody knew who that was, the key has to do: also over a transport that tells who comes.
     fn let_in(
         &mut self,
         attachment: &Attachment<AcceptedLink<L>>,
@@ -373,7 +374,9 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         let resumes = session.is_some();
         (self.admit)(&Candidate { peer: &peer, resumes, profile: hello.profile() })?;
         match session.and_then(|id| self.routes.get(&id)) {
-            Some(route) if route.peer.identity() != peer.identity() => {
+            Some(route)
+                if route.peer.identity().is_some_and(|owner| peer.identity() != Some(owner)) =>
+            {
                 warn!(%peer, "a peer of another identity has the key of a session");
                 Err(RejectReason::Forbidden)
             }

@@ -108,9 +108,13 @@ impl Lane {
     /// Whether a message is on its way that was sent after this direction was frozen, when `begun`
     /// messages were begun; or one cannot even set out, because the send log is full of others.
     pub(crate) fn is_in_flight(&self, begun: u64) -> bool {
-        let accepted = self.accepted.get();
-        let unacknowledged = accepted > self.tx.stats().messages_acknowledged;
-        accepted > begun || (self.waits_for_room.load(Ordering::SeqCst) && unacknowledged)
+        self.accepted.get() > begun
+            || (self.waits_for_room.load(Ordering::SeqCst) && self.is_unacknowledged())
+    }
+
+    /// Whether something was sent that the peer has not acknowledged.
+    pub(crate) fn is_unacknowledged(&self) -> bool {
+        self.accepted.get() > self.tx.stats().messages_acknowledged
     }
 
     /// Receives and checks everything up to the peer's close.

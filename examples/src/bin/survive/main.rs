@@ -1,12 +1,14 @@
-//! What rejoin is for, in one program: messages go both ways over a TCP connection that is cut
-//! again and again, and every one of them arrives once and in order.
+//! What rejoin is for, in one program: messages go both ways over a connection that is cut again and
+//! again, or from one transport to another and back, and every one of them arrives once and in order.
 //!
-//! The [schedule] says where the connection is cut, the [saboteur] does it through a proxy, each
+//! What is between the two sides is a [medium](media). The [schedule] says where a connection is
+//! cut, and the [saboteur] does it through a proxy; what has no proxy is harmed in [steps]. Each
 //! direction is a [lane], and the [checker] keeps books of its own about what arrives. The library
 //! has no part in the verdict.
 
 mod checker;
 mod lane;
+mod media;
 mod meter;
 mod options;
 mod report;
@@ -14,6 +16,7 @@ mod run;
 mod saboteur;
 mod schedule;
 mod screen;
+mod steps;
 
 use std::error::Error;
 use std::fmt;
@@ -26,8 +29,9 @@ use options::Options;
 async fn main() -> ExitCode {
     let options = Options::from_command_line();
     let failures = if options.show_schedule {
-        let cuts = schedule::schedule(&options);
-        let lines = cuts.iter().enumerate().map(|(index, cut)| format!("{:>5}  {cut}", index + 1));
+        let cuts = schedule::schedule(&options).into_iter().map(|cut| cut.to_string());
+        let cuts = cuts.chain(steps::steps(&options).into_iter().map(|step| step.to_string()));
+        let lines = cuts.enumerate().map(|(index, cut)| format!("{:>5}  {cut}", index + 1));
         print(lines).err().into_iter().collect()
     } else {
         run_and_print(&options).await

@@ -8,12 +8,50 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use rejoin_tcp::{Attachment, Link, LinkListener, LinkSource, LinkTx, Peer};
 
-/// The length in front of each frame.
-const PREFIX_BYTES: u64 = 4;
+/// What the frames of one direction of a transport are wrapped in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Each has a length of four bytes in front.
+    #[default]
+    LengthPrefix,
+    /// As WebSocket messages, after the head of an HTTP message.
+    WebSocket {
+        /// How long the head is.
+        head_bytes: u64,
+        /// How long the mask of each is.
+        mask_bytes: u64,
+    },
+}
+
+impl Framing {
+    fn begin(self) -> u64 {
+        match self {
+            Self::LengthPrefix => 0,
+            Self::WebSocket { head_bytes, .. } => head_bytes,
+        }
+    }
+
+    /// How long a frame of `bytes` bytes is on the wire.
+    fn wrapped(self, bytes: u64) -> u64 {
+        match self {
+            Self::LengthPrefix => 4 + bytes,
+            // RFC 6455, section 5.2.
+            Self::WebSocket { mask_bytes, .. } => {
+                let length_bytes = match bytes {
+                    0..=125 => 0,
+                    126..=0xffff => 2,
+                    _ => 8,
+                };
+                2 + length_bytes + mask_bytes + bytes
+            }
+        }
+    }
+}
 
 /// Where the frames end that one side has sent on its latest link, in bytes from its beginning.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter {
+    framing: Framing,
     latest: Arc<Mutex<Sent>>,
 }
 
@@ -25,9 +63,14 @@ struct Sent {
 }
 
 impl Meter {
+    /// Of frames that are wrapped so.
+    pub(crate) fn new(framing: Framing) -> Self {
+        Self { framing, latest: Arc::default() }
+    }
+
     /// Whether no frame is torn when the first `bytes` bytes of the link arrive and no others.
     pub(crate) fn is_boundary(&self, bytes: u64) -> bool {
-        bytes == 0 || self.sent().ends.binary_search(&bytes).is_ok()
+        bytes == self.framing.begin() || self.sent().ends.binary_search(&bytes).is_ok()
     }
 
     /// A new link begins; gives its number.
@@ -42,7 +85,8 @@ impl Meter {
     fn frame(&self, link: u64, bytes: u64) {
         let mut sent = self.sent();
         if sent.link == link {
-            let end = sent.ends.last().unwrap_or(&0) + PREFIX_BYTES + bytes;
+            let begin = sent.ends.last().copied().unwrap_or(self.framing.begin());
+            let end = begin + self.framing.wrapped(bytes);
             sent.ends.push(end);
         }
     }
@@ -146,5 +190,17 @@ mod tests {
         meter.frame(second, 6);
         meter.frame(first, 7);
         assert_eq!(ends(&meter), [0, 10]);
+    }
+
+    #[test]
+    fn knows_the_ends_of_websocket_messages() {
+        let meter = Meter::new(Framing::WebSocket { head_bytes: 100, mask_bytes: 4 });
+        let link = meter.begin();
+        for bytes in [0, 125, 126, 0xffff, 0x1_0000] {
+            meter.frame(link, bytes);
+        }
+        let expected = [100, 106, 237, 371, 65_914, 131_464];
+        let ends: Vec<_> = (1..140_000).filter(|&at| meter.is_boundary(at)).collect();
+        assert_eq!(ends, expected);
     }
 }

@@ -23,12 +23,17 @@ pub(crate) struct Report {
     pub(crate) elapsed: Duration,
     /// The longest time between two messages of one direction.
     pub(crate) longest_pause: Duration,
+    /// Which transports the session was on, in order, where that changes.
+    pub(crate) transports: Option<Vec<&'static str>>,
+    /// What there is to know about the medium to judge the numbers.
+    pub(crate) medium: Option<&'static str>,
 }
 
 impl Report {
     /// What is known before a run begins.
     pub(crate) fn planned(options: &Options) -> Self {
-        Self { cuts_planned: options.cuts.into(), ..Self::default() }
+        let medium = options.transport.description();
+        Self { cuts_planned: options.cuts.into(), medium, ..Self::default() }
     }
 
     /// Adds the result of one direction.
@@ -58,7 +63,7 @@ impl Report {
 
     /// The result in one line for programs.
     pub(crate) fn json(&self) -> String {
-        json!({
+        let mut object = json!({
             "sent": self.sent,
             "received": self.tally.received,
             "lost": self.tally.lost,
@@ -68,8 +73,11 @@ impl Report {
             "resumes": self.resumes,
             "replayed": self.replayed,
             "seconds": self.elapsed.as_secs_f64(),
-        })
-        .to_string()
+        });
+        if let Some(transports) = &self.transports {
+            object["transports"] = json!(transports);
+        }
+        object.to_string()
     }
 
     fn per_second(&self, amount: u64) -> f64 {
@@ -97,6 +105,12 @@ impl fmt::Display for Report {
             ("time", format!("{:.1?}", self.elapsed)),
         ] {
             writeln!(f, "{name:<13}  {value}")?;
+        }
+        if let Some(transports) = &self.transports {
+            writeln!(f, "{:<13}  {}", "transports", transports.join(", "))?;
+        }
+        if let Some(medium) = self.medium {
+            writeln!(f, "{:<13}  {medium}", "medium")?;
         }
         Ok(())
     }
@@ -156,5 +170,13 @@ mod tests {
         expected.sort_unstable();
         assert_eq!(keys, expected);
         assert_eq!(json["received"], 200);
+    }
+
+    #[test]
+    fn a_report_of_a_session_that_roamed_says_where_it_was() {
+        let report = Report { transports: Some(vec!["serial", "tcp"]), ..good() };
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["transports"], json!(["serial", "tcp"]));
+        assert!(report.to_string().contains("serial, tcp\n"), "{report}");
     }
 }

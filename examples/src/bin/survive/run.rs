@@ -5,22 +5,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rejoin_conformance::proxy::FaultProxy;
-use rejoin_tcp::{
-    ConnectError, ListenerConfig, RecvError, SendError, SessionLost, StableConduit, StableConfig,
-    StableListener, StableRx, Status, TcpLinkListener, TcpSource,
-};
+use rejoin_tcp::{ConnectError, RecvError, SendError, SessionLost, Status};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::checker::Numbered;
-use crate::lane::Lane;
-use crate::meter::{Meter, Metered};
+use crate::media::{self, Receivers};
 use crate::options::Options;
 use crate::report::Report;
 use crate::saboteur::{self, Progress, Scene, Way};
-use crate::schedule::{PlannedCut, schedule};
+use crate::schedule::schedule;
 use crate::screen::{self, Screen};
+use crate::steps::{self, steps};
 
 /// A run in which nothing happens for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -28,7 +23,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// Why a run came to no result.
 #[derive(Debug, Error)]
 pub(crate) enum RunError {
-    #[error("no port could be had on the loopback interface")]
+    #[error("the medium could not be set up")]
     Bind(#[source] io::Error),
     #[error("the conduit could not be opened")]
     Connect(#[source] ConnectError),
@@ -55,22 +50,9 @@ pub(crate) struct Count {
     received: u64,
 }
 
-/// The settings of both conduits. A real network deserves more patience: here a silent connection
-/// is noticed, and a new one made, in well under a second, because nothing is farther away than
-/// the loopback interface and a run has a dozen silences to sit out.
-fn config() -> StableConfig {
-    let mut config = StableConfig::default();
-    config.ping_interval = Duration::from_millis(150);
-    config.peer_dead_after = Duration::from_millis(500);
-    config.handshake_deadline = Duration::from_millis(500);
-    config.redial.backoff_min = Duration::from_millis(10);
-    config.redial.backoff_max = Duration::from_millis(100);
-    config
-}
-
 /// Runs as `options` say, to the end or up to an error. The report tells what is known either way.
 pub(crate) async fn run(options: &Options) -> (Report, Result<(), RunError>) {
-    match open(options).await {
+    match media::open(options).await {
         Ok((scene, receivers)) => run_on(&scene, receivers, options, STUCK_AFTER).await,
         Err(error) => (Report::planned(options), Err(error)),
     }
@@ -82,7 +64,6 @@ async fn run_on(
     options: &Options,
     patience: Duration,
 ) -> (Report, Result<(), RunError>) {
-    let schedule = schedule(options);
     let progress = watch::Sender::new(Progress::default());
     let screen = Screen::new(options.messages * 2, options.verbose);
     let status = scene.client().status();
@@ -90,7 +71,7 @@ async fn run_on(
     let began = Instant::now();
     let traffic = async {
         tokio::try_join!(
-            send_and_cut(scene, &schedule, options, &progress, &screen),
+            send_and_cut(scene, options, &progress, &screen),
             receive(scene, receivers),
         )
     };
@@ -106,6 +87,7 @@ async fn run_on(
         resumes: scene.client().stats().resumes,
         replayed: scene.lanes().iter().map(|lane| lane.tx().stats().messages_replayed).sum(),
         elapsed,
+        transports: scene.medium.visited(),
         ..Report::planned(options)
     };
     for lane in scene.lanes() {
@@ -117,43 +99,9 @@ async fn run_on(
     (report, done)
 }
 
-/// The receiving halves of two conduits.
-struct Receivers {
-    client: StableRx<Numbered>,
-    server: StableRx<Numbered>,
-}
-
-/// Opens two conduits that are each other's peer, with the proxy between them.
-async fn open(options: &Options) -> Result<(Arc<Scene>, Receivers), RunError> {
-    let Options { messages, size, .. } = *options;
-    let (to_server, to_client) = (Meter::default(), Meter::default());
-    let listener = TcpLinkListener::bind("127.0.0.1:0").await.map_err(RunError::Bind)?;
-    let address = listener.local_addr().map_err(RunError::Bind)?;
-    let proxy = FaultProxy::start(address).await.map_err(RunError::Bind)?;
-    let source = Metered::new(TcpSource::new(proxy.addr()), &to_server);
-    let listener = Metered::new(listener, &to_client);
-
-    let mut listener_config = ListenerConfig::default();
-    listener_config.conduit = config();
-    let mut listener =
-        StableListener::with_config(listener, listener_config).expect("the settings make sense");
-    let client = StableConduit::connect_with(source, config()).await.map_err(RunError::Connect)?;
-    let server = listener.accept().await.map_err(RunError::Accept)?;
-    let (client_tx, client) = client.split();
-    let (server_tx, server) = server.split();
-    let scene = Arc::new(Scene {
-        proxy,
-        to_server: Way { lane: Lane::new(client_tx, 0x5e17, messages, size), meter: to_server },
-        to_client: Way { lane: Lane::new(server_tx, 0xc11e, messages, size), meter: to_client },
-        _listener: listener,
-    });
-    Ok((scene, Receivers { client, server }))
-}
-
 /// Sends everything in both directions, does the cuts meanwhile, and closes.
 async fn send_and_cut(
     scene: &Arc<Scene>,
-    schedule: &[PlannedCut],
     options: &Options,
     progress: &watch::Sender<Progress>,
     screen: &Screen,
@@ -163,7 +111,14 @@ async fn send_and_cut(
         let scene = Arc::clone(scene);
         spawned(async move { way(&scene).lane.send(messages, size).await })
     };
-    let cuts = saboteur::cut_all(scene, schedule, messages, progress, |line| screen.log(line));
+    let cuts = async {
+        let log = |line: &str| screen.log(line);
+        if options.transport.has_proxy() {
+            saboteur::cut_all(scene, &schedule(options), messages, progress, log).await;
+        } else {
+            steps::do_all(scene, &steps(options), messages, progress, log).await;
+        }
+    };
     tokio::try_join!(send(|scene| &scene.to_server), send(|scene| &scene.to_client), async {
         cuts.await;
         Ok(())
@@ -225,9 +180,11 @@ async fn watch_over(
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use rejoin_conformance::proxy::FaultProxy;
     use tokio::time::timeout;
 
     use super::*;
+    use crate::media::{Medium, open};
 
     fn options(arguments: &str) -> Options {
         let words = std::iter::once("survive").chain(arguments.split_whitespace());
@@ -255,8 +212,9 @@ mod tests {
         let options = options("--messages 7 --cuts 0");
         let (mut scene, receivers) = open(&options).await.unwrap();
         // Without its proxy the client dials in vain.
-        let elsewhere = FaultProxy::start(scene.proxy.addr()).await.unwrap();
-        Arc::get_mut(&mut scene).unwrap().proxy = elsewhere;
+        let Medium::Proxied(proxy) = &scene.medium else { panic!("TCP has one") };
+        let elsewhere = FaultProxy::start(proxy.addr()).await.unwrap();
+        Arc::get_mut(&mut scene).unwrap().medium = Medium::Proxied(elsewhere);
         let mut status = scene.client().status();
         status.wait_for(|status| matches!(status, Status::Suspended { .. })).await.unwrap();
         let (report, done) = run_on(&scene, receivers, &options, Duration::from_secs(2)).await;

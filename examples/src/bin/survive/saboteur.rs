@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::checker::Numbered;
 use crate::lane::Lane;
+use crate::media::Medium;
 use crate::meter::Meter;
 use crate::schedule::{Kind, PlannedCut};
 
@@ -34,11 +35,14 @@ pub(crate) struct Way {
 /// Everything that a cut has to do with.
 #[derive(Debug)]
 pub(crate) struct Scene {
-    pub(crate) proxy: FaultProxy,
+    pub(crate) medium: Medium,
     pub(crate) to_server: Way,
     pub(crate) to_client: Way,
     /// Keeps routing new connections to the session.
     pub(crate) _listener: StableListener<Numbered>,
+    /// Goes last, with the sockets in it.
+    #[cfg(unix)]
+    pub(crate) _folder: Option<crate::media::unix::Folder>,
 }
 
 impl Scene {
@@ -77,18 +81,14 @@ pub(crate) async fn cut_all(
     progress: &watch::Sender<Progress>,
     log: impl Fn(&str),
 ) {
+    let Medium::Proxied(proxy) = &scene.medium else { return open_to(scene, messages) };
     for (index, cut) in schedule.iter().enumerate() {
         open_to(scene, cut.after_messages);
-        let lane = &scene.way(cut.direction).lane;
-        tokio::select! {
-            () = lane.received.wait_for(cut.after_messages, || false) => {}
-            // A message that gets lost must end up in the report, and not hold up the run.
-            () = lane.acknowledged(cut.after_messages) => {}
-        }
+        received(&scene.way(cut.direction).lane, cut.after_messages).await;
         // An attempt after the first one finds little traffic left; pings always pass.
         let bytes = std::iter::once(cut.after_bytes).chain(std::iter::repeat(1));
         for (bytes, _) in bytes.zip(cut.open_to..cut.next) {
-            let proven = attempt(scene, cut, bytes).await;
+            let proven = attempt(scene, proxy, cut, bytes).await;
             progress.send_modify(|progress| match proven {
                 true => progress.cuts += 1,
                 false => progress.missed += 1,
@@ -103,7 +103,16 @@ pub(crate) async fn cut_all(
     open_to(scene, messages);
 }
 
-fn open_to(scene: &Scene, messages: u64) {
+/// Waits until so many messages were received in one direction.
+pub(crate) async fn received(lane: &Lane, messages: u64) {
+    tokio::select! {
+        () = lane.received.wait_for(messages, || false) => {}
+        // A message that gets lost must end up in the report, and not hold up the run.
+        () = lane.acknowledged(messages) => {}
+    }
+}
+
+pub(crate) fn open_to(scene: &Scene, messages: u64) {
     for lane in scene.lanes() {
         lane.open_to(messages);
     }
@@ -111,14 +120,14 @@ fn open_to(scene: &Scene, messages: u64) {
 
 /// Cuts the connection once, and waits until the conduits have another one. Gives whether the cut
 /// was what was planned.
-async fn attempt(scene: &Scene, cut: &PlannedCut, bytes: u64) -> bool {
+async fn attempt(scene: &Scene, proxy: &FaultProxy, cut: &PlannedCut, bytes: u64) -> bool {
     let mut status = scene.client().status();
     // What is left of earlier connections goes first.
-    scene.proxy.release();
-    scene.proxy.wait_until(|stats| stats.live == 1).await;
+    proxy.release();
+    proxy.wait_until(|stats| stats.live == 1).await;
     let Some(link) = connected(&mut status, 0).await else { return false };
 
-    let frozen = scene.proxy.cut_after(cut.direction, bytes, FREEZE);
+    let frozen = proxy.cut_after(cut.direction, bytes, FREEZE);
     open_to(scene, cut.open_to);
     let frozen = frozen.report().await;
     if frozen.connections != 1 {
@@ -131,14 +140,13 @@ async fn attempt(scene: &Scene, cut: &PlannedCut, bytes: u64) -> bool {
     }
     let in_flight = scene.lanes().into_iter().zip(begun).all(|(lane, it)| lane.is_in_flight(it));
     let alive = is_connected(&status.borrow(), link);
-    let hit = blow(scene, cut, &frozen).await;
+    let hit = blow(scene, proxy, cut, &frozen).await;
     connected(&mut status, link).await;
     alive && hit && in_flight
 }
 
 /// Ends the frozen connection as planned; gives whether that hit it, and nothing else.
-async fn blow(scene: &Scene, cut: &PlannedCut, frozen: &CutReport) -> bool {
-    let proxy = &scene.proxy;
+async fn blow(scene: &Scene, proxy: &FaultProxy, cut: &PlannedCut, frozen: &CutReport) -> bool {
     let passed = |report: &CutReport| match cut.direction {
         Direction::ToServer => report.to_server_bytes,
         Direction::ToClient => report.to_client_bytes,
@@ -169,7 +177,7 @@ async fn blow(scene: &Scene, cut: &PlannedCut, frozen: &CutReport) -> bool {
 
 /// Waits until the conduit has a link later than number `link`; gives the number of that, unless
 /// the conduit has ended.
-async fn connected(status: &mut watch::Receiver<Status>, link: u64) -> Option<u64> {
+pub(crate) async fn connected(status: &mut watch::Receiver<Status>, link: u64) -> Option<u64> {
     let has_link = |status: &Status| match status {
         Status::Connected { generation, .. } => *generation > link,
         status => status.is_final(),
@@ -180,6 +188,6 @@ async fn connected(status: &mut watch::Receiver<Status>, link: u64) -> Option<u6
     }
 }
 
-fn is_connected(status: &Status, link: u64) -> bool {
+pub(crate) fn is_connected(status: &Status, link: u64) -> bool {
     matches!(status, Status::Connected { generation, .. } if *generation == link)
 }

@@ -54,10 +54,13 @@ pub(crate) struct PlannedCut {
     pub(crate) next: u64,
 }
 
-/// The cuts of a run with these options, in order.
+/// The cuts of a run with these options, in order; none where there is no proxy to do them.
 ///
 /// Each ten in a row have every kind in both directions. They are spread over all messages.
 pub(crate) fn schedule(options: &Options) -> Vec<PlannedCut> {
+    if !options.transport.has_proxy() {
+        return Vec::new();
+    }
     let cuts = u64::from(options.cuts);
     let mut random = Random(options.seed);
     let positions: Vec<u64> = (0..cuts)
@@ -94,12 +97,7 @@ pub(crate) fn schedule(options: &Options) -> Vec<PlannedCut> {
 
 fn shuffled_variants(random: &mut Random) -> Vec<(Kind, Direction)> {
     let both = [Direction::ToServer, Direction::ToClient];
-    let mut variants: Vec<_> = KINDS.into_iter().flat_map(|kind| both.map(|d| (kind, d))).collect();
-    for place in (1..variants.len()).rev() {
-        let other = usize::try_from(random.below(place as u64 + 1)).unwrap_or(place);
-        variants.swap(place, other);
-    }
-    variants
+    random.shuffled(KINDS.into_iter().flat_map(|kind| both.map(|d| (kind, d))))
 }
 
 fn fault(kind: Kind, direction: Direction, random: &mut Random) -> Fault {
@@ -129,6 +127,15 @@ impl Random {
     /// A number less than `limit`, which is not 0. The bias is far below what a schedule shows.
     fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
+    }
+
+    pub(crate) fn shuffled<T>(&mut self, all: impl IntoIterator<Item = T>) -> Vec<T> {
+        let mut all: Vec<_> = all.into_iter().collect();
+        for place in (1..all.len()).rev() {
+            let other = usize::try_from(self.below(place as u64 + 1)).unwrap_or(place);
+            all.swap(place, other);
+        }
+        all
     }
 }
 
