@@ -36,8 +36,7 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
         "let ahead = i32::try_from(i64::from(self.0) - i64::from(near.seq().0)).unwrap_or(i32::MAX);",
         Sim: "numbers just below 2^32 and after it are far apart";
     "duplicate delivered" in "protocol/receiver.rs":
-        "if position.get() == self.received => Arrival::Next" =>
-        "if position.get() <= self.received => Arrival::Next",
+        "_ => Arrival::Duplicate," => "_ => Arrival::Next,",
         Sim: "what a replay repeats is given out twice";
     "gap of one taken for a duplicate" in "protocol/receiver.rs":
         "if position.get() > self.received => Arrival::Gap" =>
