@@ -348,8 +348,7 @@ mod tests {
 
     #[test]
     fn a_message_counts_no_more_once_its_link_is_gone() {
-        let mut config = StableConfig::default();
-        config.message_bytes_max = 4 * MIB;
+        let config = StableConfig { message_bytes_max: 4 * MIB, ..StableConfig::default() };
         let budget = Budget::new(MIB);
         assert!(budget.exceed(0, &mut false), "this one may not");
         let mut room = Room::new(&config, Some(&budget));
