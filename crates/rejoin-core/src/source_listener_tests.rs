@@ -95,7 +95,7 @@ async fn errors_are_as_fatal_as_the_source_has_it() {
         (io::ErrorKind::NotFound, true, io::ErrorKind::Unsupported),
     ] {
         tell.send(Err(io::Error::new(given, "it hurts"))).await.unwrap();
-        let error = listener.accept().await.err().expect("the source failed");
+        let Err(error) = listener.accept().await else { panic!("the source failed") };
         assert_eq!((error.kind(), is_fatal_kind(&error)), (kind, fatal), "{given}");
         assert_eq!(error.to_string(), "it hurts");
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
+use crate::lane::Lane;
 use crate::media::{Deed, Medium};
 use crate::options::Options;
 use crate::saboteur::{Progress, Scene, connected, is_connected, open_to, received};
@@ -88,7 +89,7 @@ async fn attempt(scene: &Scene, step: &Step, open: u64) -> bool {
     for (lane, begun) in scene.lanes().into_iter().zip(begun) {
         lane.accepted.wait_for(begun + 1, || lane.is_in_flight(begun)).await;
     }
-    let in_flight = scene.lanes().into_iter().all(|lane| lane.is_unacknowledged());
+    let in_flight = scene.lanes().into_iter().all(Lane::is_unacknowledged);
     if !(in_flight && is_connected(&status.borrow(), link)) {
         release(scene, step.deed);
         return false;

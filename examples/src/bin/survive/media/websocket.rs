@@ -38,9 +38,7 @@ pub(super) fn source(proxy: &FaultProxy) -> WebSocketSource {
 
 /// As impatient as the conduits: a handshake can be silenced, too.
 fn config() -> WebSocketConfig {
-    let mut config = WebSocketConfig::default();
-    config.handshake_timeout = Duration::from_millis(500);
-    config
+    WebSocketConfig { handshake_timeout: Duration::from_millis(500), ..Default::default() }
 }
 
 /// How long the heads of request and response are, which are the same each time: found out by one
