@@ -92,21 +92,24 @@ pub(crate) async fn of_sending(address: SocketAddr, warm: u64, count: u64) -> Re
     Ok((asked() - before) as f64)
 }
 
-/// How often a process asks for memory while it receives `count` messages.
+/// How often a process asks for memory while it receives about `count` messages, and how many bytes
+/// they are. The conduit may have received some of them before the application takes the first.
 pub(crate) async fn of_receiving(
     address: SocketAddr,
     warm: u64,
     count: u64,
-) -> Result<f64, Failure> {
-    let (_tx, mut rx) = connect(address).await?.split();
+) -> Result<[f64; 2], Failure> {
+    let (tx, mut rx) = connect(address).await?.split();
     let messages = Messages { count: warm + count, bytes: BYTES };
-    let mut before = 0;
+    let so_far = || (asked(), tx.stats().bytes_received);
+    let mut before = so_far();
     for number in 0..messages.count {
         if number == warm {
-            before = asked();
+            before = so_far();
         }
         let message = rx.recv().await?.ok_or("the peer closed")?;
         messages.check(number, message.get())?;
     }
-    Ok((asked() - before) as f64)
+    let after = so_far();
+    Ok([(after.0 - before.0) as f64, (after.1 - before.1) as f64])
 }

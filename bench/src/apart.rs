@@ -30,7 +30,7 @@ pub(crate) enum Part {
     Idle { sessions: usize, time_ms: u64 },
     /// Allocations of a process that sends, after so many messages that are not counted.
     Send { address: SocketAddr, warm: u64, count: u64 },
-    /// Allocations of a process that receives.
+    /// Allocations of a process that receives, and the bytes of the messages.
     Receive { address: SocketAddr, warm: u64, count: u64 },
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn main() -> Result<(), Failure> {
                 allocations::of_sending(address, warm, count).await.map(|count| vec![count])
             }
             Part::Receive { address, warm, count } => {
-                allocations::of_receiving(address, warm, count).await.map(|count| vec![count])
+                allocations::of_receiving(address, warm, count).await.map(Vec::from)
             }
         }
     })?;

@@ -52,7 +52,7 @@ pub fn apart() -> ExitCode {
 fn run(args: &Args) -> Result<ExitCode, Failure> {
     machine::raise_file_limit();
     let effort = args.effort();
-    let mut cases = cases::all();
+    let mut cases = cases::all(effort);
     cases.retain(|case| args.wants(case.name));
     if cases.is_empty() {
         return Err("no case has such a name".into());

@@ -70,8 +70,8 @@ pub(crate) struct Case {
     pub(crate) goal: Goal,
     /// Whether one round is all, because it is long itself.
     pub(crate) once: bool,
-    /// Says more about our figure.
-    pub(crate) note: Option<fn(f64) -> String>,
+    /// What our figure divided by the size is, where that is worth telling.
+    pub(crate) note: Option<&'static str>,
     pub(crate) run: RunRound,
 }
 

@@ -13,7 +13,10 @@ pub(crate) fn row(result: &Measured) -> [String; 9] {
     let case = &result.case;
     let none = || "–".to_owned();
     let ours = match case.note {
-        Some(note) => format!("{} ({})", figure(result.ours()), note(result.ours())),
+        Some(each) => {
+            let (all, size) = (result.ours(), case.size as f64);
+            format!("{} ({} {each})", figure(all), figure(all / size))
+        }
         None => figure(result.ours()),
     };
     let ratio = |ratio: f64| format!("{ratio:.2}");

@@ -14,19 +14,20 @@ mod typed;
 
 pub(crate) use memory::connect;
 
-use crate::measure::Case;
+use crate::measure::{Case, Effort};
 
-/// Every case, in the order in which they are shown.
-pub(crate) fn all() -> Vec<Case> {
+/// Every case, in the order in which they are shown. Those that are about so many sessions, or so
+/// many messages, say how many `effort` gives them.
+pub(crate) fn all(effort: Effort) -> Vec<Case> {
     let mut cases = one_way::tcp();
     cases.push(both_ways::case());
     cases.extend(ping_pong::cases());
     cases.extend(one_way::other_media());
     cases.extend(typed::cases());
     cases.push(resume::case());
-    cases.push(reconnect::case());
-    cases.extend(memory::cases());
-    cases.push(idle::case());
+    cases.push(reconnect::case(effort));
+    cases.extend(memory::cases(effort));
+    cases.push(idle::case(effort));
     cases.push(serial::case());
     cases
 }

@@ -26,8 +26,8 @@ const ARENA_BYTES: usize = 64 << 10;
 /// So many messages take about a second.
 fn count(bytes: usize) -> u64 {
     match bytes {
-        ..=64 => 3_000_000,
-        ..=1024 => 1_000_000,
+        0..=64 => 3_000_000,
+        65..=1024 => 1_000_000,
         _ => 30_000,
     }
 }

@@ -11,22 +11,20 @@ use tokio::task::JoinSet;
 use crate::Failure;
 use crate::content::{Messages, stamp};
 use crate::endpoints::two_workers;
-use crate::measure::{Case, Goal, Round};
-
-const SESSIONS: usize = 2_000;
+use crate::measure::{Case, Effort, Goal, Round};
 
 /// How many connect at a time, so that none has to wait for another attempt.
 const CONNECT_TOGETHER: usize = 64;
 
 const MESSAGE: Messages = Messages { count: 1, bytes: 64 };
 
-pub(super) fn case() -> Case {
-    let what = ("sessions cut at once, until all have resumed", SESSIONS, "ms");
-    let case = Case::new(what, Goal::AtMost(2_000.0), |effort| {
-        let sessions = effort.choose(SESSIONS, SESSIONS, 20);
+pub(super) fn case(effort: Effort) -> Case {
+    let sessions = effort.choose(2_000, 2_000, 20);
+    let what = ("sessions cut at once, until all have resumed", sessions, "ms");
+    let case = Case::new(what, Goal::AtMost(2_000.0), move |_| {
         two_workers()?.block_on(resumed(sessions)).map(Round::from)
     });
-    Case { note: Some(|total| format!("{:.3} ms a session", total / SESSIONS as f64)), ..case }
+    Case { note: Some("ms a session"), ..case }
 }
 
 type Halves = (StableTx<Raw>, StableRx<Raw>);
