@@ -181,7 +181,7 @@ fn bar(y: i32, end: i32, height: i32, color: RGBColor) -> Rectangle<(i32, i32)> 
 }
 
 fn text(text: &str, x: i32, y: i32) -> Text<'static, (i32, i32), String> {
-    Text::new(text.to_owned(), (x, y), ("sans-serif", 13))
+    Text::new(text.to_owned(), (x, y), ("sans-serif", 16))
 }
 
 #[cfg(test)]
