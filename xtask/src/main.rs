@@ -1,6 +1,7 @@
 //! The project's own commands, run as `cargo xtask COMMAND`. One file per command; nothing here is
 //! needed to build or use the library.
 
+mod bench;
 mod ci;
 mod conformance;
 mod demo;
@@ -41,6 +42,13 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Measures what a conduit costs over its own link: `--quick`, `--json`, `--report`, `--peers`.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on to the measurements; `--help` lists what they take.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Plants kept bugs, one at a time, and requires that a test notices each.
     Mutants(mutants::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
@@ -55,6 +63,7 @@ fn main() -> ExitCode {
         Xtask::Demo { args } => demo::main(&args),
         Xtask::Conformance(options) => conformance::main(&options),
         Xtask::Sim { args } => sim::main(&args),
+        Xtask::Bench { args } => bench::main(&args),
         Xtask::Mutants(options) => mutants::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
