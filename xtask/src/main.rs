@@ -4,6 +4,7 @@
 mod ci;
 mod conformance;
 mod demo;
+mod fuzz;
 mod mutants;
 mod process;
 mod sim;
@@ -43,6 +44,8 @@ enum Xtask {
     },
     /// Plants kept bugs, one at a time, and requires that a test notices each.
     Mutants(mutants::Options),
+    /// Throws hostile bytes at whatever reads them, guided by coverage where the tools are there.
+    Fuzz(fuzz::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Xtask::Conformance(options) => conformance::main(&options),
         Xtask::Sim { args } => sim::main(&args),
         Xtask::Mutants(options) => mutants::main(&options),
+        Xtask::Fuzz(options) => fuzz::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };

@@ -361,3 +361,8 @@ impl Stage {
         }
     }
 }
+
+/// A place near the one before which `count` items come; 128 is that one.
+fn near(count: u64, by: u8) -> Position {
+    Position::new(count.wrapping_add_signed(i64::from(by) - 128))
+}
