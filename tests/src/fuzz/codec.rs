@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use bytes::BytesMut;
 use facet::Facet;
-use rejoin_core::{Codec, FacetPostcard, Raw, Serde, SerdePostcard};
+use rejoin_core::{Codec, FacetPostcard, Raw, RawBytes, Serde, SerdePostcard};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +66,7 @@ fn decode<T: Both>(bytes: &[u8]) {
 }
 
 fn raw(bytes: &[u8]) {
-    let item = <Raw as Codec<Raw>>::decode(bytes).expect("anything is raw bytes");
+    let item = <RawBytes as Codec<Raw>>::decode(bytes).expect("anything is raw bytes");
     assert_eq!(&*item, bytes);
 }
 

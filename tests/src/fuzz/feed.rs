@@ -62,7 +62,11 @@ impl AsyncRead for Feed {
 }
 
 impl AsyncWrite for Feed {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let count = buf.len().min(self.write_bytes_max);
         let mut written = self.written.0.lock().unwrap_or_else(PoisonError::into_inner);
         written.extend_from_slice(&buf[..count]);
