@@ -5,6 +5,7 @@ mod ci;
 mod conformance;
 mod demo;
 mod fuzz;
+mod memcheck;
 mod mutants;
 mod process;
 mod sim;
@@ -46,6 +47,8 @@ enum Xtask {
     Mutants(mutants::Options),
     /// Throws hostile bytes at whatever reads them, guided by coverage where the tools are there.
     Fuzz(fuzz::Options),
+    /// Runs the tests of the one module with `unsafe` code under a checker of memory.
+    Memcheck,
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Xtask::Sim { args } => sim::main(&args),
         Xtask::Mutants(options) => mutants::main(&options),
         Xtask::Fuzz(options) => fuzz::main(&options),
+        Xtask::Memcheck => memcheck::main(),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };

@@ -20,8 +20,11 @@ pub(crate) fn main() -> Outcome {
     Ok(if tally.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The package of which a feature adds one test and changes no other.
+const TESTS: &str = "rejoin-tests";
+
 /// Runs every test with the default features, then once more, with all features, those of the
-/// packages that have any.
+/// packages that have any. The kept inputs of the fuzzers need a feature, too.
 pub(crate) fn run_all() -> Result<Tally, Box<dyn Error>> {
     let metadata = output(&mut cargo(["metadata", "--no-deps", "--format-version=1"]))?;
     let mut tally = Tally::default();
@@ -33,6 +36,8 @@ pub(crate) fn run_all() -> Result<Tally, Box<dyn Error>> {
     if selection.len() > 1 {
         run_selection(&selection, &mut tally)?;
     }
+    let corpora = ["--package", TESTS, "--all-features", "--test", "corpora"];
+    run_selection(&corpora.map(str::to_owned), &mut tally)?;
     Ok(tally)
 }
 
@@ -69,6 +74,7 @@ fn packages_with_features(metadata: &Value) -> Vec<String> {
         .iter()
         .filter(has_features)
         .filter_map(|package| package["name"].as_str().map(str::to_owned))
+        .filter(|name| name != TESTS)
         .collect()
 }
 
@@ -174,6 +180,7 @@ mod tests {
             { "name": "plain", "features": {} },
             { "name": "default-only", "features": { "default": [] } },
             { "name": "with", "features": { "default": [], "serde": ["dep:serde"] } },
+            { "name": "rejoin-tests", "features": { "fuzz": [] } },
         ]});
         assert_eq!(packages_with_features(&metadata), ["with"]);
     }
