@@ -1,6 +1,8 @@
 //! What the tests in `tests/` and the programs in `src/bin/` share. Nothing else uses it.
 
 pub mod exhaustive;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod scripted;
 pub mod sim;
 

@@ -5,6 +5,8 @@ mod bench;
 mod ci;
 mod conformance;
 mod demo;
+mod fuzz;
+mod memcheck;
 mod mutants;
 mod process;
 mod sim;
@@ -51,6 +53,10 @@ enum Xtask {
     },
     /// Plants kept bugs, one at a time, and requires that a test notices each.
     Mutants(mutants::Options),
+    /// Throws hostile bytes at whatever reads them, guided by coverage where the tools are there.
+    Fuzz(fuzz::Options),
+    /// Runs the tests of the one module with `unsafe` code under a checker of memory.
+    Memcheck,
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
         Xtask::Sim { args } => sim::main(&args),
         Xtask::Bench { args } => bench::main(&args),
         Xtask::Mutants(options) => mutants::main(&options),
+        Xtask::Fuzz(options) => fuzz::main(&options),
+        Xtask::Memcheck => memcheck::main(),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };

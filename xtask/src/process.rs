@@ -43,6 +43,25 @@ pub(crate) fn run_lines(
     Ok(child.wait()?)
 }
 
+/// Runs `command` to its end, shows its standard error and gives `each` every line of it.
+pub(crate) fn run_stderr_lines(
+    command: &mut Command,
+    mut each: impl FnMut(&str),
+) -> Result<ExitStatus, Box<dyn Error>> {
+    announce(command);
+    let mut child =
+        command.stderr(Stdio::piped()).spawn().map_err(|error| cannot_run(command, error))?;
+    let mut stderr = BufReader::new(child.stderr.take().expect("standard error is piped"));
+    let mut line = Vec::new();
+    while stderr.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        eprint!("{text}");
+        each(&text);
+        line.clear();
+    }
+    Ok(child.wait()?)
+}
+
 /// Runs `command` and gives its standard output, which it must end well to give.
 pub(crate) fn output(command: &mut Command) -> Result<String, Box<dyn Error>> {
     let output =

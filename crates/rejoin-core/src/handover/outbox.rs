@@ -439,3 +439,7 @@ impl OutboxState {
 #[cfg(test)]
 #[path = "outbox_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "outbox_orders.rs"]
+mod orders;

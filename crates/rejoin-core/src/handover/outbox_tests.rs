@@ -9,13 +9,13 @@ use std::task::{Context, Poll, Wake};
 use super::*;
 use crate::protocol::SendLog;
 
-const ITEM: usize = 68;
+pub(super) const ITEM: usize = 68;
 /// What an item of [`ITEM`] bytes costs.
-const COST: u64 = 100;
+pub(super) const COST: u64 = 100;
 
 /// Counts its wake-ups.
 #[derive(Default)]
-struct Count(AtomicUsize);
+pub(super) struct Count(AtomicUsize);
 
 impl Wake for Count {
     fn wake(self: Arc<Self>) {
@@ -23,29 +23,43 @@ impl Wake for Count {
     }
 }
 
+impl Count {
+    pub(super) fn wake_by_hand(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_woken(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > 0
+    }
+
+    pub(super) fn forget(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+}
+
 /// A future that is polled by hand, with a waker of its own.
-struct ByHand<'a, T> {
+pub(super) struct ByHand<'a, T> {
     future: Pin<Box<dyn Future<Output = T> + 'a>>,
     count: Arc<Count>,
 }
 
 impl<'a, T> ByHand<'a, T> {
-    fn new(future: impl Future<Output = T> + 'a) -> Self {
+    pub(super) fn new(future: impl Future<Output = T> + 'a) -> Self {
         Self { future: Box::pin(future), count: Arc::default() }
     }
 
-    fn poll(&mut self) -> Poll<T> {
-        self.count.0.store(0, Ordering::SeqCst);
+    pub(super) fn poll(&mut self) -> Poll<T> {
+        self.count.forget();
         let waker = Waker::from(Arc::clone(&self.count));
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
-    fn is_woken(&self) -> bool {
-        self.count.0.load(Ordering::SeqCst) > 0
+    pub(super) fn is_woken(&self) -> bool {
+        self.count.is_woken()
     }
 }
 
-fn bytes(count: usize) -> impl Fn(&mut BytesMut) -> Result<(), EncodeError> {
+pub(super) fn bytes(count: usize) -> impl Fn(&mut BytesMut) -> Result<(), EncodeError> {
     move |out| {
         out.resize(out.len() + count, 7);
         Ok(())

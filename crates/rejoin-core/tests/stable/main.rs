@@ -11,6 +11,7 @@ mod base;
 mod budget;
 mod cancel;
 mod cancel_more;
+mod cancel_seeds;
 mod common;
 mod defects;
 mod drain;
