@@ -50,7 +50,7 @@ fn host() -> Result<String, Box<dyn std::error::Error>> {
 /// The program that cargo has built, of what it says.
 fn executable(said: &str) -> Option<String> {
     let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    messages.filter_map(|message| message["executable"].as_str().map(str::to_owned)).last()
+    messages.filter_map(|message| message["executable"].as_str().map(str::to_owned)).next_back()
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn decode<T: Both>(bytes: &[u8]) {
 
 fn raw(bytes: &[u8]) {
     let item = <RawBytes as Codec<Raw>>::decode(bytes).expect("anything is raw bytes");
-    assert_eq!(&*item, bytes);
+    assert_eq!(item, bytes);
 }
 
 #[derive(Facet, Serialize, Deserialize, Debug)]

@@ -138,7 +138,7 @@ impl Stage {
                 self.session.close(self.now, CloseReason::new(7, "enough"));
             }
             1 => self.session.go_away(Duration::from_millis(input.byte().into())),
-            2 | 3 => self.session.set_ack_wanted(input.byte() % 2 == 0),
+            2 | 3 => self.session.set_ack_wanted(input.byte().is_multiple_of(2)),
             4 | 5 => {
                 let window = input.one_of([0, 1, 500, 50_000]);
                 self.window_max = self.window_max.max(window);
@@ -309,10 +309,8 @@ impl Stage {
         while let Some(event) = self.session.poll_event() {
             assert_eq!(self.ending, None, "nothing comes after the end, but: {event:?}");
             match event {
-                Event::DropLink { link, .. } => {
-                    if link == self.link {
-                        self.session.handle_link_down(self.now, link);
-                    }
+                Event::DropLink { link, .. } if link == self.link => {
+                    self.session.handle_link_down(self.now, link);
                 }
                 Event::Ended(ending) => self.ending = Some(ending),
                 _ => {}
