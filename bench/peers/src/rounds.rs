@@ -1,9 +1,10 @@
 //! The work that every peer does, in rounds in which all of them take their turn, and the check of
 //! what arrives.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::peers::{self, Channel, Peer};
@@ -56,6 +57,9 @@ pub(crate) struct Contest {
     pub(crate) rounds: usize,
 }
 
+/// No peer takes as long for what it is asked to do.
+const HANGS_AFTER: Duration = Duration::from_secs(120);
+
 /// The median of each peer, ours first.
 pub(crate) fn measure(contest: &Contest) -> Result<Vec<(Peer, f64)>, Failure> {
     let mut figures: Vec<_> = peers::ALL.iter().map(|peer| (*peer, Vec::new())).collect();
@@ -66,7 +70,8 @@ pub(crate) fn measure(contest: &Contest) -> Result<Vec<(Peer, f64)>, Failure> {
                 .enable_all()
                 .build()?;
             let figure = runtime
-                .block_on(peer.run(contest))
+                .block_on(async { tokio::time::timeout(HANGS_AFTER, peer.run(contest)).await })
+                .unwrap_or_else(|_| Err("hangs".into()))
                 .map_err(|error| format!("{}: {error}", peer.name()))?;
             figures.push(figure);
         }
@@ -92,11 +97,15 @@ where
     C: Channel,
     S: Channel,
 {
+    let (received, all_received) = oneshot::channel();
     let receiving = tokio::spawn(async move {
         for number in 0..messages.count {
             messages.check(number, &server.next().await?)?;
         }
-        Ok((Instant::now(), server))
+        let ended = Instant::now();
+        // Nobody waits any more where the sender has failed, which says why.
+        let _ = received.send(());
+        Ok((ended, server))
     });
     let began = Instant::now();
     let sending = tokio::spawn(async move {
@@ -105,7 +114,11 @@ where
             client.feed(mint.message(number)).await?;
         }
         client.flush().await?;
-        Ok(client)
+        // Slozhn writes, and hears acknowledgements, only while somebody waits for messages.
+        tokio::select! {
+            _ = all_received => Ok(client),
+            message = client.next() => Err(message.err().unwrap_or("an answer to nothing".into())),
+        }
     });
     let ((ended, _server), _client) = tokio::try_join!(joined(receiving), joined(sending))?;
     Ok(messages.count as f64 / (ended - began).as_secs_f64())

@@ -71,8 +71,8 @@ async fn connect(address: SocketAddr) -> Result<BoxFrameTransport, String> {
 
 fn transport(stream: TcpStream) -> std::io::Result<BoxFrameTransport> {
     stream.set_nodelay(true)?;
-    let messages = Framed::new(stream, LengthDelimitedCodec::new())
-        .sink_map_err(|_| TransportClosed)
+    let framing = Framed::new(stream, LengthDelimitedCodec::new());
+    let messages = SinkExt::<Bytes>::sink_map_err(framing, |_| TransportClosed)
         .filter_map(|message| ready(message.ok().map(BytesMut::freeze)));
     Ok(Box::pin(framed(messages)))
 }
