@@ -290,6 +290,22 @@ fn after_the_end_nobody_waits_and_nothing_is_accepted() {
 }
 
 #[test]
+fn a_sender_gives_way_once_when_the_driver_does_not_come() {
+    let outbox = Outbox::new(1 << 20, 1 << 20);
+    let mut gave_way = Vec::new();
+    for number in 0..60 {
+        let mut appending = ByHand::new(outbox.append(bytes(10_000)));
+        if appending.poll().is_pending() {
+            gave_way.push(number);
+            assert_eq!(outbox.accepted(), number, "nothing is accepted before");
+            assert!(appending.is_woken());
+            assert!(matches!(appending.poll(), Poll::Ready(Ok(_))));
+        }
+    }
+    assert_eq!(gave_way, [27, 54], "after 256 KiB each");
+}
+
+#[test]
 fn the_driver_is_woken_only_when_it_found_nothing() {
     let outbox = filled(1);
     let count = Arc::new(Count::default());
