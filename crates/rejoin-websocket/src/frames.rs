@@ -16,6 +16,10 @@ use crate::error::WebSocketRecvError;
 use crate::frame::{CONTROL_BYTES_MAX, Mask, Side};
 use crate::read_buffer::ReadBuffer;
 
+/// No message can be larger than this, whatever the limit, and no size that is computed from one that
+/// passes can overflow.
+const MESSAGE_BYTES_MAX: usize = isize::MAX as usize / 2;
+
 /// What a peer says.
 #[derive(Debug)]
 pub(crate) enum Said {
@@ -56,7 +60,7 @@ impl FrameReader {
             frame: 0,
             partial: None,
             side,
-            bytes_max: config.message_bytes_max,
+            bytes_max: config.message_bytes_max.min(MESSAGE_BYTES_MAX),
             limit: None,
             progress: Progress::default(),
         }

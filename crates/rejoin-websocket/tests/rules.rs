@@ -263,3 +263,22 @@ async fn an_end_without_a_close_is_an_error() {
         assert_eq!(error.get_ref().unwrap().downcast_ref(), Some(&expected));
     }
 }
+
+/// Who sets no limit is told of a frame that cannot be, and does not compute with its length.
+#[tokio::test]
+async fn a_length_beyond_all_memory_is_refused_without_a_limit() {
+    use rejoin_websocket::{Link, Peer, WebSocketLink};
+    use tokio::io::AsyncWriteExt;
+    let config = WebSocketConfig { message_bytes_max: usize::MAX, ..WebSocketConfig::default() };
+    for len in [u64::MAX, u64::MAX - 20, 1 << 63, u64::MAX / 4 + 1] {
+        let (mut near, far) = tokio::io::duplex(1000);
+        let link = WebSocketLink::from_upgraded(far, Side::Client, Peer::default(), &config);
+        let (_tx, mut rx) = link.split();
+        near.write_all(&[&[0x82, 127][..], &len.to_be_bytes(), b"a little"].concat())
+            .await
+            .unwrap();
+        let error = soon(rx.recv()).await.unwrap_err();
+        let cause = error.get_ref().and_then(|error| error.downcast_ref());
+        assert!(matches!(cause, Some(WebSocketRecvError::PayloadTooLarge { .. })), "{error}");
+    }
+}

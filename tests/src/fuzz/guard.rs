@@ -18,10 +18,6 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// What an input may allocate that has no bytes at all. It is all that is ever allocated that
-    /// counts, also what is given back.
-    pub const SLACK_BYTES: usize = 1 << 20;
-
     /// Many times what any input takes, also with sanitizers on a busy machine.
     const TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -37,7 +33,7 @@ impl Guard {
     ///
     /// When the target does, or when the input costs too much.
     pub fn run(&self, input: &[u8]) {
-        let bytes_max = Self::SLACK_BYTES + self.target.factor * input.len();
+        let bytes_max = self.target.slack_bytes + self.target.factor * input.len();
         let mut allocated = 0;
         // Twice, because there are things that are made once and kept, such as what Facet knows of a
         // type.

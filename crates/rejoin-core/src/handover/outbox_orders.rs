@@ -333,5 +333,4 @@ fn no_order_of_calls_loses_a_wake_up() {
     ];
     // Fewer than there were would mean that less is looked at.
     assert!(states.iter().sum::<usize>() > 1_000, "{states:?}");
-    println!("{states:?}");
 }

@@ -118,7 +118,9 @@ async fn send_somehow(tx: Tx, sender: u64, mut random: Random) -> Sent {
             (0, Some(position)) => {
                 poll_times(tx.acked(position), polls, when).await.transpose().unwrap();
             }
-            (1, _) => drop(poll_times(tx.flush_acked(), polls, when).await.transpose().unwrap()),
+            (1, _) => {
+                poll_times(tx.flush_acked(), polls, when).await.transpose().unwrap();
+            }
             // An acceptor cannot, and a link may fail; neither is the question here.
             (2, _) => drop(poll_times(tx.migrate(), polls, when).await),
             _ => {}
