@@ -103,7 +103,8 @@ impl Filling {
     /// give back if it is not needed until the next time, either.
     pub(super) fn trim(&mut self) -> bool {
         let busy = std::mem::take(&mut self.busy);
-        if !busy && self.batch.is_empty() {
+        // Full batches wait where there is no link, and no new item comes where there is no room.
+        if !busy && self.is_empty() {
             self.batch = Batch::default();
             (self.block_end, self.block_bytes) = (0, 0);
             (self.full, self.spares) = (Vec::new(), Vec::new());
@@ -246,6 +247,19 @@ mod tests {
         assert!(filling.trim(), "it was in use until now");
         assert!(!filling.trim());
         assert_eq!(held(&mut filling), 0);
+    }
+
+    /// Nobody has taken them, as there was no link for longer than it takes to trim twice.
+    #[test]
+    fn full_batches_are_not_memory_to_give_back() {
+        let (mut filling, mut log) = (Filling::new(), SendLog::default());
+        append(&mut filling, 10);
+        append(&mut filling, BLOCK_BYTES);
+        assert!(filling.batch.is_empty() && !filling.is_empty(), "the last batch is full, too");
+        filling.trim();
+        filling.trim();
+        take(&mut filling, &mut log);
+        assert_eq!(log.appended(), 2);
     }
 
     #[test]
