@@ -1,12 +1,14 @@
 //! The project's own commands, run as `cargo xtask COMMAND`. One file per command; nothing here is
 //! needed to build or use the library.
 
+mod chaos;
 mod ci;
 mod conformance;
 mod demo;
 mod mutants;
 mod process;
 mod sim;
+mod soak;
 mod test;
 mod tidy;
 
@@ -41,6 +43,21 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Runs sessions between processes under real faults, over every transport: `--minutes M`,
+    /// `--seed S`, `--json`.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Passed on to the program; `--help` lists what it takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Streams ten million messages over a link that is cut again and again, and watches the memory.
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// Passed on to the program; `--help` lists what it takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Plants kept bugs, one at a time, and requires that a test notices each.
     Mutants(mutants::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
@@ -55,6 +72,8 @@ fn main() -> ExitCode {
         Xtask::Demo { args } => demo::main(&args),
         Xtask::Conformance(options) => conformance::main(&options),
         Xtask::Sim { args } => sim::main(&args),
+        Xtask::Chaos { args } => chaos::main(&args),
+        Xtask::Soak { args } => soak::main(&args),
         Xtask::Mutants(options) => mutants::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
