@@ -71,16 +71,15 @@ async fn five_hundred_sessions_that_are_cut_at_once_all_resume() {
             (number, tx, rx)
         });
     }
-    let sessions = exchange(dials.join_all().await, "before").await;
+    let mut sessions = exchange(dials.join_all().await, "before").await;
     assert_eq!(sessions.len(), SESSIONS);
 
-    let mut sessions = sessions;
     for (round, fault) in [(1, Fault::Reset), (2, Fault::Fin)] {
         let report = soon(proxy.cut(fault).report()).await;
         assert_eq!(report.connections, SESSIONS);
         sessions = exchange(sessions, "after").await;
-        let resumes = sessions.iter().map(|(_, tx, _)| tx.stats().resumes);
-        assert!(resumes.clone().all(|resumes| resumes >= round), "{resumes:?}");
+        let resumes: Vec<_> = sessions.iter().map(|(_, tx, _)| tx.stats().resumes).collect();
+        assert!(resumes.iter().all(|&resumes| resumes >= round), "{resumes:?}");
     }
     let mut closes = JoinSet::new();
     for (_, tx, mut rx) in sessions {

@@ -21,7 +21,8 @@ const QUEUE_LEN: usize = 16;
 /// What is gathered is not added to from here on.
 const GATHERED_BYTES_MAX: usize = 64 * 1024;
 /// How often bytes pass when their rate is limited, at least about.
-const PACE: Duration = Duration::from_millis(10);
+const PACES_PER_SECOND: u32 = 100;
+const PACE: Duration = Duration::from_millis(1000 / PACES_PER_SECOND as u64);
 
 /// A cut to come.
 #[derive(Debug)]
@@ -392,8 +393,8 @@ async fn gather(
 
 /// What may be written at once at this rate, so that the bytes come evenly.
 fn quantum(bytes_per_second: NonZeroU32) -> NonZeroUsize {
-    let bytes = f64::from(bytes_per_second.get()) * PACE.as_secs_f64();
-    NonZeroUsize::MIN.saturating_add(bytes as usize)
+    let bytes = bytes_per_second.get() / PACES_PER_SECOND;
+    NonZeroUsize::MIN.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// Reads pieces into `queue` until the stream ends or fails, and then leaves the rest to whoever
