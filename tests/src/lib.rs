@@ -1,5 +1,7 @@
 //! What the tests in `tests/` and the programs in `src/bin/` share. Nothing else uses it.
 
+#[cfg(unix)]
+pub mod chaos;
 pub mod exhaustive;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;

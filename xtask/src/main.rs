@@ -2,6 +2,7 @@
 //! needed to build or use the library.
 
 mod bench;
+mod chaos;
 mod ci;
 mod conformance;
 mod demo;
@@ -10,6 +11,7 @@ mod memcheck;
 mod mutants;
 mod process;
 mod sim;
+mod soak;
 mod test;
 mod tidy;
 
@@ -51,6 +53,21 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Runs sessions between processes under real faults, over every transport: `--minutes M`,
+    /// `--seed S`, `--json`.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Passed on to the program; `--help` lists what it takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Streams ten million messages over a link that is cut again and again, and watches the memory.
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// Passed on to the program; `--help` lists what it takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Plants kept bugs, one at a time, and requires that a test notices each.
     Mutants(mutants::Options),
     /// Throws hostile bytes at whatever reads them, guided by coverage where the tools are there.
@@ -70,6 +87,8 @@ fn main() -> ExitCode {
         Xtask::Conformance(options) => conformance::main(&options),
         Xtask::Sim { args } => sim::main(&args),
         Xtask::Bench { args } => bench::main(&args),
+        Xtask::Chaos { args } => chaos::main(&args),
+        Xtask::Soak { args } => soak::main(&args),
         Xtask::Mutants(options) => mutants::main(&options),
         Xtask::Fuzz(options) => fuzz::main(&options),
         Xtask::Memcheck => memcheck::main(),

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use rejoin_conformance::proxy::{Admission, Direction, Fault, FaultProxy, Shape};
@@ -379,6 +379,57 @@ async fn splits_writes() {
     pair.carry(ToServer, b"eleven byte").await;
     let stats = net.proxy.stats();
     assert_eq!((stats.to_server.bytes, stats.to_server.writes >= 4), (11, true), "{stats:?}");
+}
+
+#[tokio::test]
+async fn coalesces_writes() {
+    let net = Net::new().await;
+    let mut pair = net.connect().await;
+    let coalesce = Duration::from_secs(1);
+    net.proxy.shape(Shape { coalesce, ..Shape::default() });
+    // One at a time, so that the proxy reads them one by one, too.
+    for number in 0..20_u8 {
+        pair.client.write_all(&[number]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut received = [0; 20];
+    soon(pair.server.read_exact(&mut received)).await.unwrap();
+    assert_eq!(received.to_vec(), (0..20).collect::<Vec<_>>());
+    assert_eq!(net.proxy.stats().to_server.writes, 1);
+
+    // What was gathered arrives before the end of the stream.
+    pair.client.write_all(b"last words").await.unwrap();
+    pair.client.shutdown().await.unwrap();
+    assert_eq!(soon(rest(&mut pair.server)).await, (b"last words".to_vec(), Ok(())));
+}
+
+#[tokio::test]
+async fn limits_the_bandwidth() {
+    const BYTES: usize = 50_000;
+    let net = Net::new().await;
+    let mut pair = net.connect().await;
+    net.proxy.shape(Shape { bytes_per_second: NonZeroU32::new(100_000), ..Shape::default() });
+    let began = Instant::now();
+    pair.carry(ToServer, &vec![7; BYTES]).await;
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(450), "{BYTES} bytes in {took:?}");
+    assert!(took < Duration::from_secs(5), "{BYTES} bytes in {took:?}");
+
+    // Without the limit this takes no time.
+    net.proxy.shape(Shape::default());
+    pair.carry(ToClient, &vec![7; 4 * BYTES]).await;
+}
+
+#[tokio::test]
+async fn forwards_to_a_server_that_has_moved() {
+    let net = Net::new().await;
+    let mut old = net.connect().await;
+    let moved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    net.proxy.redirect(moved.local_addr().unwrap());
+    let client = net.dial().await;
+    let (server, _) = soon(moved.accept()).await.unwrap();
+    Pair { client, server }.carry(ToServer, b"to the new one").await;
+    old.carry(ToServer, b"still to the old one").await;
 }
 
 #[tokio::test]

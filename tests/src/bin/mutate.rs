@@ -173,7 +173,8 @@ impl Random {
             }
             (6, _) => {
                 let word = WORDS[self.below(WORDS.len())];
-                let over = if byte.is_multiple_of(2) { word.len().min(input.len() - at) } else { 0 };
+                let over =
+                    if byte.is_multiple_of(2) { word.len().min(input.len() - at) } else { 0 };
                 input.splice(at..at + over, word.iter().copied());
             }
             (7, _) => {

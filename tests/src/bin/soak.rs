@@ -1,6 +1,6 @@
-//! Runs for long and watches the resident memory: `soak messages [KIB]` sends 10 million messages
-//! one way through a send log and an inbox of so many KiB, or of the default size, and `soak peers`
-//! lets 100 000 peers connect and vanish. Linux only, run by hand in release mode; the figures are in `docs/testing.md`, and small versions are tests (`tests/memory.rs`).
+//! Runs for long and watches the resident memory: `cargo xtask soak`. Linux only, run by hand in
+//! release mode; the figures are in `docs/testing.md`, and small versions are tests
+//! (`tests/memory.rs`).
 //!
 //! The exit status says whether the memory stayed flat.
 
@@ -10,6 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::{Parser, Subcommand};
+use rejoin_conformance::proxy::{Fault, FaultProxy};
 use rejoin_tcp::{ListenerConfig, Raw, StableConduit, StableListener, TcpLinkListener, TcpSource};
 use rejoin_tests::scripted::{Scripted, fresh, prefixed};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -20,14 +22,48 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 type Outcome = Result<bool, Box<dyn Error>>;
 
+/// Runs for long and watches the resident memory.
+#[derive(Debug, Parser)]
+struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Ends with one line of JSON, for messages.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Sends ten million messages one way over a link that is cut again and again.
+    Messages(Messages),
+    /// Lets 100 000 peers connect and vanish.
+    Peers,
+}
+
+#[derive(Debug, clap::Args)]
+struct Messages {
+    /// How much the send log and the inbox hold, each.
+    #[arg(default_value_t = 256)]
+    kib: usize,
+    /// How many messages.
+    #[arg(long, default_value_t = 10_000_000)]
+    count: u64,
+    /// How many messages between two cuts.
+    #[arg(long, default_value_t = 100_000)]
+    cut_every: u64,
+}
+
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let flat = match std::env::args().nth(1).as_deref() {
-        Some("messages") => messages().await?,
-        Some("peers") => peers().await?,
-        _ => return Err("usage: soak messages [KIB] | soak peers".into()),
+    let options = Options::parse();
+    let default = Messages { kib: 256, count: 10_000_000, cut_every: 100_000 };
+    let flat = match options.what.unwrap_or(What::Messages(default)) {
+        What::Messages(what) => messages(&what, options.json).await?,
+        What::Peers => peers().await?,
     };
-    println!("{}", if flat { "flat" } else { "NOT FLAT" });
+    if !options.json {
+        println!("{}", if flat { "flat" } else { "NOT FLAT" });
+    }
     Ok(if flat { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -45,28 +81,27 @@ fn allocated() -> usize {
     stats.bytes_allocated.saturating_sub(stats.bytes_deallocated) >> 10
 }
 
-async fn messages() -> Outcome {
-    const COUNT: u64 = 10_000_000;
-    const WARM: u64 = 100_000;
+async fn messages(options: &Messages, json: bool) -> Outcome {
     const STEP: u64 = 10_000;
+    let &Messages { kib, count, cut_every } = options;
     let mut config = ListenerConfig::default();
-    if let Some(kib) = std::env::args().nth(2) {
-        let bytes = kib.parse::<usize>()? << 10;
-        config.conduit.send_log_bytes_max = bytes;
-        config.conduit.inbox_bytes_max = bytes;
-    }
+    config.conduit.send_log_bytes_max = kib << 10;
+    config.conduit.inbox_bytes_max = kib << 10;
     let listener = TcpLinkListener::bind("127.0.0.1:0").await?;
-    let source = TcpSource::new(listener.local_addr()?);
+    let proxy = FaultProxy::start(listener.local_addr()?).await?;
+    let source = TcpSource::new(proxy.addr());
     let client = StableConduit::<Raw>::connect_with(source, config.conduit.clone());
     let mut listener = StableListener::<Raw>::with_config(listener, config)?;
     let (client, server) = tokio::join!(client, listener.accept());
     // The side that called has its whole window from the beginning.
-    let ((tx, _rx), (_peer_tx, mut peer_rx)) = (server?.split(), client?.split());
+    let ((tx, _rx), (peer_tx, mut peer_rx)) = (server?.split(), client?.split());
     let watcher = tx.clone();
     let began = Instant::now();
     let sending = tokio::spawn(async move {
-        for _ in 0..COUNT {
-            tx.send(&&[7u8; 64][..]).await.map_err(|error| error.to_string())?;
+        for number in 0..count {
+            let mut message = [7u8; 64];
+            message[..8].copy_from_slice(&number.to_le_bytes());
+            tx.send(&&message[..]).await.map_err(|error| error.to_string())?;
         }
         tx.flush_acked().await.map_err(|error| error.to_string())
     });
@@ -77,24 +112,44 @@ async fn messages() -> Outcome {
         accepted = watcher.stats().messages_accepted;
         rejoin_tests::pass(Duration::from_millis(300)).await;
     }
-    println!("{accepted} messages fill everything: {} KiB", resident()?);
+    eprintln!("{accepted} messages fill everything: {} KiB", resident()?);
     // The highest while the first messages pass, and after them.
-    let (mut warm, mut later) = (0, 0);
-    for number in 0..COUNT {
-        peer_rx.recv().await?.ok_or("closed early")?;
+    let (mut warm, mut later, mut cuts) = (0, 0, 0_u64);
+    for number in 0..count {
+        let message = peer_rx.recv().await?.ok_or("closed early")?;
+        if message.as_bytes().first_chunk() != Some(&number.to_le_bytes()) {
+            return Err(format!("message {number} is not what was sent").into());
+        }
         if number % STEP == 0 {
-            let highest = if number <= WARM { &mut warm } else { &mut later };
+            let highest = if number <= count / 10 { &mut warm } else { &mut later };
             *highest = resident()?.max(*highest);
         }
-        if number % (COUNT / 10) == 0 {
-            println!("{number:>9} messages: {} KiB, {} allocated", resident()?, allocated());
+        if number % (count / 10).max(1) == 0 {
+            eprintln!("{number:>9} messages: {} KiB, {} allocated", resident()?, allocated());
+        }
+        if number % cut_every == cut_every - 1 {
+            let fault = if cuts.is_multiple_of(2) { Fault::Reset } else { Fault::Fin };
+            drop(proxy.cut(fault));
+            cuts += 1;
         }
     }
     sending.await??;
     let seconds = began.elapsed().as_secs_f64();
-    println!("{COUNT} messages of 64 bytes in {seconds:.1} s, all acknowledged");
-    println!("highest in the first {WARM}: {warm} KiB; highest after them: {later} KiB");
-    Ok(later * 100 <= warm * 105)
+    let resumes = peer_tx.stats().resumes;
+    // How full the log and the inbox happen to be differs by as much as they hold.
+    let flat = later * 100 <= warm * 105 + 200 * kib as u64 && resumes >= cuts.min(1);
+    let replayed = watcher.stats().messages_replayed;
+    eprintln!("{count} messages of 64 bytes in {seconds:.1} s, in order and all acknowledged");
+    eprintln!("{cuts} cuts, {resumes} resumes, {replayed} messages replayed");
+    eprintln!("highest in the first tenth: {warm} KiB; highest after it: {later} KiB");
+    if json {
+        println!(
+            "{{\"messages\":{count},\"bound_kib\":{kib},\"cuts\":{cuts},\"resumes\":{resumes},\
+             \"replayed\":{replayed},\"seconds\":{seconds:.1},\"highest_first_tenth_kib\":{warm},\
+             \"highest_later_kib\":{later},\"flat\":{flat}}}"
+        );
+    }
+    Ok(flat)
 }
 
 /// How many peers come at a time.

@@ -11,7 +11,7 @@ mod check;
 mod events;
 mod greet;
 mod plan;
-mod rng;
+pub(crate) mod rng;
 mod shrink;
 mod side;
 mod stats;

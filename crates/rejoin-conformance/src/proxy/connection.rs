@@ -3,9 +3,10 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -13,12 +14,17 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::messages::Messages;
 use super::report::Ledger;
 use super::socket::Socket;
-use super::{Direction, Fault, Shared};
+use super::{Direction, Fault, Shape, Shared};
 
 /// The most bytes that are read at once.
 const READ_BYTES_MAX: usize = 16 * 1024;
 /// How many reads may wait for delivery, in each direction.
 const QUEUE_LEN: usize = 16;
+/// What is gathered is not added to from here on.
+const GATHERED_BYTES_MAX: usize = 64 * 1024;
+/// How often bytes pass when their rate is limited, at least about.
+const PACES_PER_SECOND: u32 = 100;
+const PACE: Duration = Duration::from_millis(1000 / PACES_PER_SECOND as u64);
 
 /// A cut to come.
 #[derive(Debug)]
@@ -192,23 +198,35 @@ impl Connection {
         to: &Socket,
         shared: &Shared,
     ) -> io::Result<()> {
+        let mut paced_until = Instant::now();
         while let Some(Piece { due, bytes }) = pieces.recv().await {
             sleep_until(due).await;
             // Also an end and a reset wait for a silence to pass.
             self.flowing(direction).await;
-            let bytes = bytes?;
+            let mut bytes = bytes?;
+            let coalesce = shared.shape.borrow().coalesce;
+            let gathered = gather(&mut bytes, &mut pieces, coalesce).await;
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
+                sleep_until(paced_until).await;
                 self.flowing(direction).await;
                 to.writable().await?;
-                let bytes_max = shared.shape.borrow().write_bytes_max;
+                let Shape { write_bytes_max, bytes_per_second, .. } = *shared.shape.borrow();
+                let quantum = bytes_per_second.map(quantum);
+                let bytes_max = write_bytes_max.into_iter().chain(quantum).min();
                 let written = self.write(direction, rest, bytes_max, to, shared)?;
                 rest = &rest[written..];
+                if let Some(rate) = bytes_per_second {
+                    let time = Duration::from_secs_f64(written as f64 / f64::from(rate.get()));
+                    // Lateness of up to a pause is made up for.
+                    paced_until = paced_until.max(Instant::now() - PACE) + time;
+                }
                 if bytes_max.is_some() {
                     // Gives the reader a chance to see the pieces one by one.
                     tokio::task::yield_now().await;
                 }
             }
+            gathered?;
         }
         Ok(())
     }
@@ -367,6 +385,34 @@ impl Ended {
             tokio::join!(discard(&client), discard(&server));
         }
     }
+}
+
+/// Adds to `bytes` what comes within `time`. An error waits for what came before it.
+async fn gather(
+    bytes: &mut Vec<u8>,
+    pieces: &mut mpsc::Receiver<Piece>,
+    time: Duration,
+) -> io::Result<()> {
+    if time.is_zero() {
+        return Ok(());
+    }
+    let until = Instant::now() + time;
+    while !bytes.is_empty() && bytes.len() < GATHERED_BYTES_MAX {
+        let Ok(Some(piece)) = timeout_at(until, pieces.recv()).await else { break };
+        sleep_until(piece.due).await;
+        let more = piece.bytes?;
+        if more.is_empty() {
+            break;
+        }
+        bytes.extend(more);
+    }
+    Ok(())
+}
+
+/// What may be written at once at this rate, so that the bytes come evenly.
+fn quantum(bytes_per_second: NonZeroU32) -> NonZeroUsize {
+    let bytes = bytes_per_second.get() / PACES_PER_SECOND;
+    NonZeroUsize::MIN.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// Reads pieces into `queue` until the stream ends or fails, and then leaves the rest to whoever

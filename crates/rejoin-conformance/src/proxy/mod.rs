@@ -37,7 +37,7 @@ mod socket;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 #[cfg(unix)]
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +61,7 @@ pub struct FaultProxy {
     /// None where it has a path instead.
     addr: Option<SocketAddr>,
     shared: Arc<Shared>,
+    upstream: watch::Sender<Arc<Upstream>>,
     serving: AbortHandle,
 }
 
@@ -117,6 +118,12 @@ pub struct Shape {
     pub latency: Duration,
     /// The most bytes that are written at once; without it, as many as there are.
     pub write_bytes_max: Option<NonZeroUsize>,
+    /// For how long bytes are gathered before they are written, all at once, as far as
+    /// `write_bytes_max` allows; zero for not at all. About 64 KiB are not added to.
+    pub coalesce: Duration,
+    /// How many bytes a second each connection carries in each direction; without it, as many as
+    /// the machine does.
+    pub bytes_per_second: Option<NonZeroU32>,
 }
 
 /// What a proxy has done so far.
@@ -197,8 +204,10 @@ impl FaultProxy {
 
     fn serving(addr: Option<SocketAddr>, listener: Listener, upstream: Upstream) -> Self {
         let shared = Arc::new(Shared::default());
-        let serving = tokio::spawn(serve(listener, upstream, Arc::clone(&shared))).abort_handle();
-        Self { addr, shared, serving }
+        let upstream = watch::Sender::new(Arc::new(upstream));
+        let serve = serve(listener, upstream.subscribe(), Arc::clone(&shared));
+        let serving = tokio::spawn(serve).abort_handle();
+        Self { addr, shared, upstream, serving }
     }
 
     /// Where clients connect to.
@@ -250,6 +259,12 @@ impl FaultProxy {
         for connection in self.shared.live().connections.values() {
             connection.release();
         }
+    }
+
+    /// Forwards new connections to `upstream` from now on: a TCP server that was started again has
+    /// another port.
+    pub fn redirect(&self, upstream: SocketAddr) {
+        self.upstream.send_replace(Arc::new(Upstream::Tcp(upstream)));
     }
 
     /// Changes what happens to new connections, and to those that are held.
@@ -341,14 +356,13 @@ impl Shared {
     }
 }
 
-async fn serve(listener: Listener, upstream: Upstream, shared: Arc<Shared>) {
-    let upstream = Arc::new(upstream);
+async fn serve(listener: Listener, upstream: watch::Receiver<Arc<Upstream>>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(client) => {
-                    connections.spawn(forward(client, Arc::clone(&upstream), Arc::clone(&shared)));
+                    connections.spawn(forward(client, upstream.clone(), Arc::clone(&shared)));
                 }
                 // Such as too many open files: nothing that an immediate attempt would mend.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -358,7 +372,7 @@ async fn serve(listener: Listener, upstream: Upstream, shared: Arc<Shared>) {
     }
 }
 
-async fn forward(client: Socket, upstream: Arc<Upstream>, shared: Arc<Shared>) {
+async fn forward(client: Socket, upstream: watch::Receiver<Arc<Upstream>>, shared: Arc<Shared>) {
     let admission = {
         let mut admission = shared.admission.subscribe();
         let admission = admission.wait_for(|admission| *admission != Admission::Hold).await;
@@ -366,7 +380,10 @@ async fn forward(client: Socket, upstream: Arc<Upstream>, shared: Arc<Shared>) {
     };
     let server = match admission {
         Admission::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
-        Admission::Forward | Admission::Hold => upstream.connect().await,
+        Admission::Forward | Admission::Hold => {
+            let upstream = Arc::clone(&upstream.borrow());
+            upstream.connect().await
+        }
     };
     let Ok(server) = server else {
         client.reset();
