@@ -2,6 +2,7 @@
 //! counts the payload only. Has no checksum and no way to resynchronise, so it needs a medium
 //! that delivers every byte or fails.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
@@ -225,7 +226,8 @@ impl<R: AsyncRead + Unpin + Send + 'static> LengthPrefixedRx<R> {
     /// Reads once; `false` means that the peer closed.
     async fn read(&mut self, announced: Option<usize>) -> io::Result<bool> {
         let message = PREFIX_BYTES + announced.unwrap_or(0);
-        let count = self.buffer.fill(&mut self.reader, message).await?;
+        let Self { buffer, reader, .. } = self;
+        let count = poll_fn(|cx| buffer.poll_fill(cx, reader, message)).await?;
         self.progress.add(count);
         if count > 0 {
             return Ok(true);
@@ -249,7 +251,7 @@ impl<R: AsyncRead + Unpin + Send + 'static> LinkRx for LengthPrefixedRx<R> {
             if let Some(bytes) = announced
                 && self.buffer.bytes().len() >= PREFIX_BYTES + bytes
             {
-                return Ok(Some(self.buffer.take(PREFIX_BYTES, bytes)));
+                return Ok(Some(self.buffer.take(PREFIX_BYTES, bytes).freeze()));
             }
             match self.read(announced).await {
                 Ok(true) => {}

@@ -50,7 +50,8 @@
 //! ```
 //!
 //! Names: [`LengthPrefixedLink`] and its halves, [`StreamConfig`], and the errors that travel inside
-//! [`io::Error`](std::io::Error): [`StreamSendError`], [`StreamRecvError`].
+//! [`io::Error`](std::io::Error): [`StreamSendError`], [`StreamRecvError`]. A framing of your own can
+//! read into a [`ReadBuffer`].
 //!
 //! A stream that may damage bytes, as a serial port does, takes a [`CobsLine`] instead, see [`cobs`].
 //!
@@ -72,3 +73,4 @@ pub use cobs::{
 pub use config::StreamConfig;
 pub use error::{StreamRecvError, StreamSendError};
 pub use length_prefixed::{LengthPrefixedLink, LengthPrefixedRx, LengthPrefixedTx};
+pub use read_buffer::ReadBuffer;

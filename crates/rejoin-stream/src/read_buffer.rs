@@ -2,19 +2,18 @@
 //! large a block is and when it is given back; knows no framing beyond "the message in front has
 //! so many bytes".
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use rejoin_core::BlockPool;
 
 /// The size of a block on a link that says little, and the most that is kept while nothing is
 /// buffered.
-pub(crate) const QUIET_BLOCK_BYTES: usize = 4 << 10;
+const QUIET_BLOCK_BYTES: usize = 4 << 10;
 
 /// After how many small reads in a row a link counts as one that says little.
 const QUIET_READS: u8 = 8;
@@ -31,9 +30,39 @@ const LOOKAHEAD_BYTES: usize = WORTHWHILE_BYTES;
 /// it may want no more for now.
 const RUN_BYTES: usize = 128 << 10;
 
-/// Received bytes in order, and room for more.
+/// Received bytes in order, and room for more: what a framing reads into and splits its messages off
+/// from.
+///
+/// A framing looks at [`bytes`](Self::bytes), and either [takes](Self::take) the message in front or
+/// [reads](Self::poll_fill) on. Messages are parts of blocks and not copies; a block is used again when
+/// nobody has a part of it any more. How much memory that is stands at
+/// [`StreamConfig`](crate::StreamConfig), whose `read_buffer_bytes` is the size of a block.
+///
+/// ```
+/// use std::future::poll_fn;
+///
+/// use rejoin_stream::ReadBuffer;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// // Each message is its length, one byte, and so many bytes.
+/// let mut stream = &b"\x05hello\x05world"[..];
+/// let mut buffer = ReadBuffer::new(64 << 10);
+/// let mut messages = Vec::new();
+/// while messages.len() < 2 {
+///     let size = 1 + buffer.bytes().first().map_or(0, |len| usize::from(*len));
+///     if buffer.bytes().len() < size {
+///         poll_fn(|cx| buffer.poll_fill(cx, &mut stream, size)).await?;
+///     } else {
+///         messages.push(buffer.take(1, size - 1));
+///     }
+/// }
+/// assert_eq!(messages, [&b"hello"[..], b"world"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub(crate) struct ReadBuffer {
+pub struct ReadBuffer {
     /// What was received and not yet taken; its spare capacity takes the next read.
     block: BytesMut,
     /// The size of the allocation that `block` is the end of.
@@ -56,8 +85,9 @@ pub(crate) struct ReadBuffer {
 }
 
 impl ReadBuffer {
-    /// A buffer that reads up to `block_bytes_max` at once. Allocates nothing yet.
-    pub(crate) fn new(block_bytes_max: usize) -> Self {
+    /// A buffer that reads up to `block_bytes_max` bytes at once, at least 4 KiB. Allocates nothing
+    /// yet.
+    pub fn new(block_bytes_max: usize) -> Self {
         let block_bytes_max = block_bytes_max.max(QUIET_BLOCK_BYTES);
         Self {
             block: BytesMut::new(),
@@ -73,15 +103,24 @@ impl ReadBuffer {
         }
     }
 
+    /// The same, with what was read from the stream before there was a buffer.
+    pub fn with_received(block_bytes_max: usize, received: BytesMut) -> Self {
+        Self { block: received, ..Self::new(block_bytes_max) }
+    }
+
     /// What was received and not yet taken.
     #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.block
     }
 
     /// Takes the message in front, `prefix` bytes and then a payload of `len`; gives the payload.
+    ///
+    /// # Panics
+    ///
+    /// When that is more than was received.
     #[inline]
-    pub(crate) fn take(&mut self, prefix: usize, len: usize) -> Bytes {
+    pub fn take(&mut self, prefix: usize, len: usize) -> BytesMut {
         let is_large = prefix + len > self.block_bytes_max - LOOKAHEAD_BYTES;
         let fits = prefix + len <= self.used_large.block_bytes() - LOOKAHEAD_BYTES;
         self.last_large = if is_large && fits { prefix + len } else { 0 };
@@ -91,9 +130,9 @@ impl ReadBuffer {
         if len == 0 {
             // Shares nothing, so it keeps no block alive.
             self.block.advance(prefix);
-            return Bytes::new();
+            return BytesMut::new();
         }
-        let mut payload = self.block.split_to(prefix + len).freeze();
+        let mut payload = self.block.split_to(prefix + len);
         payload.advance(prefix);
         if self.large {
             // The next message must not keep this one's memory alive.
@@ -107,8 +146,8 @@ impl ReadBuffer {
 
     /// Takes a message for which there is a much larger block than it needs.
     #[cold]
-    fn take_unexpected(&mut self, prefix: usize, len: usize) -> Bytes {
-        let payload = Bytes::copy_from_slice(&self.block[prefix..prefix + len]);
+    fn take_unexpected(&mut self, prefix: usize, len: usize) -> BytesMut {
+        let payload = BytesMut::from(&self.block[prefix..prefix + len]);
         self.block.advance(prefix + len);
         self.large = false;
         self.run_bytes = 0;
@@ -117,35 +156,47 @@ impl ReadBuffer {
         payload
     }
 
-    /// Reads once from `io`, with room for a message of `message` bytes in front as far as it can
-    /// be had without trusting that so many will come. Gives how much was read.
-    pub(crate) async fn fill<R>(&mut self, io: &mut R, message: usize) -> io::Result<usize>
+    /// Reads once from `io`, with room for a message of `message` bytes in front as far as it can be
+    /// had without trusting that so many will come. Gives how much was read; 0 is the end of `io`.
+    ///
+    /// `message` is more than what is here: as many bytes as are known to belong to the message, with
+    /// what tells its length.
+    ///
+    /// Pauses once for every 128 KiB of a large message, also when more is there at once, so that
+    /// whoever waits for it sees how much there is and can decide to read on later.
+    ///
+    /// # Errors
+    ///
+    /// Those of `io`.
+    pub fn poll_fill<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut R,
+        message: usize,
+    ) -> Poll<io::Result<usize>>
     where
-        R: AsyncRead + Unpin,
+        R: AsyncRead + Unpin + ?Sized,
     {
-        poll_fn(|cx| {
-            if self.run_bytes >= RUN_BYTES {
+        if self.run_bytes >= RUN_BYTES {
+            self.run_bytes = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.make_room(message);
+        let room = self.room(message).min(RUN_BYTES);
+        let polled = pin!(io.read_buf(&mut (&mut self.block).limit(room))).poll(cx);
+        match &polled {
+            Poll::Ready(Ok(count)) => {
+                self.adapt(*count, room);
+                self.run_bytes += if self.large { *count } else { 0 };
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
                 self.run_bytes = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                self.give_back();
             }
-            self.make_room(message);
-            let room = self.room(message).min(RUN_BYTES);
-            let poll = pin!(io.read_buf(&mut (&mut self.block).limit(room))).poll(cx);
-            match &poll {
-                Poll::Ready(Ok(count)) => {
-                    self.adapt(*count, room);
-                    self.run_bytes += if self.large { *count } else { 0 };
-                }
-                Poll::Ready(Err(_)) => {}
-                Poll::Pending => {
-                    self.run_bytes = 0;
-                    self.give_back();
-                }
-            }
-            poll
-        })
-        .await
+        }
+        polled
     }
 
     /// How much may be read now. Behind a large message only as much as is copied when it is taken.
@@ -316,7 +367,7 @@ mod tests {
         feed(&mut buffer, 300_000, 300_000 - 4 + 100);
         let large = buffer.take(4, 300_000 - 4);
         assert_eq!(buffer.bytes().len(), 100);
-        assert!(large.is_unique(), "the rest has a block of its own");
+        assert!(large.freeze().is_unique(), "the rest has a block of its own");
         assert_eq!(buffer.block_bytes, QUIET_BLOCK_BYTES);
     }
 
@@ -366,7 +417,7 @@ mod tests {
         feed(&mut buffer, 4, message);
         assert!(buffer.large && buffer.bytes().len() == message);
         let small = buffer.take(4, 10);
-        assert!(small.is_unique() && !buffer.large);
+        assert!(small.freeze().is_unique() && !buffer.large);
         assert_eq!((buffer.bytes().len(), buffer.block_bytes), (message - 14, BLOCK));
         assert_eq!(buffer.take(4, 10).len(), 10);
     }

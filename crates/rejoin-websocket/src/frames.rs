@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use rejoin_core::Progress;
+use rejoin_stream::ReadBuffer;
 use tokio::io::AsyncRead;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -14,7 +15,6 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 use crate::config::WebSocketConfig;
 use crate::error::WebSocketRecvError;
 use crate::frame::{CONTROL_BYTES_MAX, Mask, Side};
-use crate::read_buffer::ReadBuffer;
 
 /// No message can be larger than this, whatever the limit, and no size that is computed from one that
 /// passes can overflow.
@@ -35,7 +35,7 @@ pub(crate) enum Said {
 pub(crate) struct FrameReader {
     io: Box<dyn AsyncRead + Send + Unpin>,
     buffer: ReadBuffer,
-    /// The size of the frame in front, once it is known.
+    /// The size of the frame in front, once it is known; else 0.
     frame: usize,
     /// The beginning of a message that comes in several frames.
     partial: Option<BytesMut>,
@@ -56,7 +56,7 @@ impl FrameReader {
     ) -> Self {
         Self {
             io,
-            buffer: ReadBuffer::new(config.read_buffer_bytes, read),
+            buffer: ReadBuffer::with_received(config.read_buffer_bytes, read),
             frame: 0,
             partial: None,
             side,
@@ -70,7 +70,7 @@ impl FrameReader {
     pub(crate) fn take(&mut self) -> Self {
         Self {
             io: std::mem::replace(&mut self.io, Box::new(tokio::io::empty())),
-            buffer: std::mem::take(&mut self.buffer),
+            buffer: std::mem::replace(&mut self.buffer, ReadBuffer::new(0)),
             partial: self.partial.take(),
             progress: self.progress.clone(),
             ..*self
@@ -172,7 +172,9 @@ impl FrameReader {
 
     /// Reads once; `false` means that the stream is at its end.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let count = ready!(self.buffer.poll_fill(cx, &mut *self.io, self.frame))?;
+        // Of a head that is not all there, at least one more byte has to come.
+        let frame = self.frame.max(self.buffer.bytes().len() + 1);
+        let count = ready!(self.buffer.poll_fill(cx, &mut *self.io, frame))?;
         self.progress.add(count);
         Poll::Ready(Ok(count > 0))
     }

@@ -15,7 +15,6 @@ mod frames;
 mod handshake;
 mod link;
 mod listener;
-mod read_buffer;
 mod rx;
 mod shared;
 mod source;
