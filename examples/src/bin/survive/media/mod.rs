@@ -39,7 +39,7 @@ pub(crate) enum Medium {
     #[cfg(unix)]
     Serial(serial::Serial),
     #[cfg(unix)]
-    Roam(roam::Roam),
+    Roam(Box<roam::Roam>),
 }
 
 impl Medium {

@@ -77,7 +77,7 @@ impl Deed {
 
 pub(super) async fn open(options: &Options) -> Result<(Arc<Scene>, Receivers), RunError> {
     let (medium, listener, source) = lay(options.seed).await.map_err(RunError::Bind)?;
-    let medium = Medium::Roam(medium);
+    let medium = Medium::Roam(Box::new(medium));
     let config = serial::stable_config();
     open_over(options, medium, config, (listener, source), Default::default()).await
 }
