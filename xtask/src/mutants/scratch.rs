@@ -38,15 +38,11 @@ impl Scratch {
         self.home.join("tree")
     }
 
-    /// A cargo command in the copy, with a target folder of its own. What is built runs for a second
-    /// or two, so that the quickest build is the best.
+    /// A cargo command in the copy, with a target folder of its own.
     pub(super) fn cargo(&self, words: &str) -> Command {
         let mut command = cargo(words.split(' '));
         command.current_dir(self.tree()).env("CARGO_TARGET_DIR", self.home.join("target"));
         command.env("CARGO_PROFILE_DEV_DEBUG", "0");
-        for package in ["rejoin-core", "rejoin-tests"] {
-            command.arg("--config").arg(format!("profile.dev.package.{package}.opt-level=0"));
-        }
         command
     }
 
