@@ -15,6 +15,7 @@ use rejoin_conformance::proxy::{Fault, FaultProxy};
 use rejoin_tcp::{ListenerConfig, Raw, StableConduit, StableListener, TcpLinkListener, TcpSource};
 use rejoin_tests::scripted::{Scripted, fresh, prefixed};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 #[global_allocator]
@@ -37,7 +38,14 @@ enum What {
     /// Sends ten million messages one way over a link that is cut again and again.
     Messages(Messages),
     /// Lets 100 000 peers connect and vanish.
-    Peers,
+    Peers {
+        /// How many peers.
+        #[arg(long, default_value_t = 100_000)]
+        count: u32,
+    },
+    /// Is some of those peers, in a process of its own.
+    #[command(hide = true)]
+    Vanish { port: u16, first: u32 },
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +67,8 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let default = Messages { kib: 256, count: 10_000_000, cut_every: 100_000 };
     let flat = match options.what.unwrap_or(What::Messages(default)) {
         What::Messages(what) => messages(&what, options.json).await?,
-        What::Peers => peers().await?,
+        What::Peers { count } => peers(count).await?,
+        What::Vanish { port, first } => return vanish_all(port, first).await,
     };
     if !options.json {
         println!("{}", if flat { "flat" } else { "NOT FLAT" });
@@ -152,36 +161,44 @@ async fn messages(options: &Messages, json: bool) -> Outcome {
     Ok(flat)
 }
 
-/// How many peers come at a time.
+/// How many peers come at a time, and how many before the memory is looked at.
 const WAVE: u32 = 1_000;
+const TURN: u32 = 10_000;
 
-async fn peers() -> Outcome {
-    const WAVES: u32 = 100;
+async fn peers(count: u32) -> Outcome {
     let listener = TcpLinkListener::bind("0.0.0.0:0").await?;
     let port = listener.local_addr()?.port();
     let mut config = ListenerConfig::default();
     // So that sessions of peers that vanished go while the run goes on: within twice this.
     config.conduit.handshake_deadline = Duration::from_millis(500);
+    // So that the first peers already reach what there can be at once, which is what memory follows.
+    config.sessions_max = 200;
+    config.pending_handshakes_max = 100;
     let mut listener = StableListener::<Raw>::with_config(listener, config)?;
     let began = Instant::now();
     let (mut baseline, mut highest) = (0, 0);
-    for wave in 0..WAVES {
-        // Each address has its own ports to be called from, which are used up for a minute.
-        let [_, _, high, low] = wave.to_be_bytes();
-        let address = SocketAddr::from((Ipv4Addr::new(127, 1, high, low), port));
-        one_wave(address, wave).await?;
-        highest = resident()?.max(highest);
-        if wave % 10 == 9 {
-            let (sessions, pending) = (listener.sessions(), listener.handshakes().pending);
-            let resident = resident()?;
-            let count = (wave + 1) * WAVE;
-            println!("{count:>6} peers: {resident} KiB, {sessions} sessions, {pending} pending");
+    for turn in 0..count.div_ceil(TURN) {
+        // Not in this process, whose memory is to be that of the listener.
+        let mut peers = Command::new(std::env::current_exe()?);
+        peers.args(["vanish", &port.to_string(), &(turn * TURN).to_string()]);
+        let mut peers = peers.kill_on_drop(true).spawn()?;
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        let status = loop {
+            tokio::select! {
+                status = peers.wait() => break status?,
+                _ = tick.tick() => highest = resident()?.max(highest),
+            }
+        };
+        if !status.success() {
+            return Err(format!("the peers failed: {status}").into());
         }
-        if wave == 9 {
+        let (sessions, pending) = (listener.sessions(), listener.handshakes().pending);
+        let come = (turn + 1) * TURN;
+        println!("{come:>6} peers: {} KiB, {sessions} sessions, {pending} pending", resident()?);
+        if turn == 1 {
             all_gone(&listener).await;
             baseline = resident()?;
-            let allocated = allocated();
-            println!("all of the first forgotten: {baseline} KiB, {allocated} allocated");
+            println!("all of them forgotten: {baseline} KiB, {} allocated", allocated());
         }
     }
     all_gone(&listener).await;
@@ -197,15 +214,21 @@ async fn peers() -> Outcome {
     Ok(last * 100 <= baseline * 105)
 }
 
-async fn one_wave(address: SocketAddr, wave: u32) -> Result<(), Box<dyn Error>> {
-    let mut peers = JoinSet::new();
-    for number in 0..WAVE {
-        peers.spawn(vanish(address, wave * WAVE + number));
+/// The peers of one turn, of which `first` is the first.
+async fn vanish_all(port: u16, first: u32) -> Result<ExitCode, Box<dyn Error>> {
+    for wave in (first..first + TURN).step_by(WAVE as usize) {
+        // Each address has its own ports to be called from, which are used up for a minute.
+        let [_, _, high, low] = (wave / WAVE).to_be_bytes();
+        let address = SocketAddr::from((Ipv4Addr::new(127, 1, high, low), port));
+        let mut peers = JoinSet::new();
+        for number in wave..wave + WAVE {
+            peers.spawn(vanish(address, number));
+        }
+        while let Some(result) = peers.join_next().await {
+            result??;
+        }
     }
-    while let Some(result) = peers.join_next().await {
-        result??;
-    }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Comes, says nothing, half a hello or a whole one, and vanishes.
