@@ -205,10 +205,7 @@ impl<S: LinkSource> Driver<S> {
             self.offers.withdraw(requests.withdrawn);
         }
         self.migrations.extend(requests.migrations);
-        if self.role == Role::Acceptor && !self.migrations.is_empty() {
-            let error = std::io::ErrorKind::Unsupported.into();
-            self.migrated(Some(&error));
-        }
+        self.refuse_migrations();
         if let Some(reason) = requests.close {
             self.closing = true;
             self.offers.refuse_all();
