@@ -18,8 +18,9 @@ const MIB: usize = 1024 * 1024;
 ///
 /// A conduit holds at most `send_log_bytes_max + inbox_bytes_max + 2 × message_bytes_max` bytes of
 /// messages, 40 MiB by default, and next to nothing while it is idle. Buffers of messages to send can
-/// be twice as large as what is in them, those of tiny messages that are handed over one by one five
-/// times as large as they count, and the link has buffers of its own.
+/// be twice as large as what is in them, three times where large ones and tiny ones take turns, those of
+/// tiny messages that are handed over one by one five times as large as they count, and the link has
+/// buffers of its own.
 /// Received messages stay in those as far as they fill them, so a peer that is out to waste memory can
 /// make what waits in the inbox hold six times its size, but no more.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,8 +53,10 @@ pub struct StableConfig {
     /// it. Default 20 s.
     ///
     /// A timer that fires late by more than a quarter of this, or a second, means that this process
-    /// was stopped itself, and the peer is given as long again. Less than about 50 ms is of no use:
-    /// a busy machine is silent for that long without being dead.
+    /// was stopped itself, and the peer is given as long again. Of what cannot be written, only the time
+    /// counts in which this process was awake, and a quarter of this at most for each time that it was
+    /// stopped. Less than about 50 ms is of no use: a busy machine is silent for that long without being
+    /// dead.
     pub peer_dead_after: Duration,
     /// How long a handshake on a new link may take. Default 5 s.
     pub handshake_deadline: Duration,
