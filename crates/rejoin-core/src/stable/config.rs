@@ -22,7 +22,8 @@ const MIB: usize = 1024 * 1024;
 /// tiny messages that are handed over one by one five times as large as they count, and the link has
 /// buffers of its own.
 /// Received messages stay in those as far as they fill them, so a peer that is out to waste memory can
-/// make what waits in the inbox hold six times its size, but no more.
+/// make what waits in the inbox hold six times its size, but no more. Buffers that become free are kept
+/// for two seconds or so, in either direction, to be used again.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StableConfig {
@@ -140,7 +141,7 @@ impl Default for RedialPolicy {
 /// Besides its pending handshakes, for which see [`AcceptorConfig`], a listener holds at most
 /// `buffered_bytes_max` and one message of `message_bytes_max`, and for each of at most
 /// `sessions_max` sessions 384 KiB and what its own application sends beyond a full send log, which is
-/// one message.
+/// one message. How much more memory messages may hold than they count stands at [`StableConfig`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerConfig {
