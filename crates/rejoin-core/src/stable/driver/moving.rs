@@ -2,11 +2,14 @@
 //! source hopes for a better one. How a link is made and taken into use is not decided here.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::protocol::Role;
 use crate::source::LinkSource;
 use crate::stable::driver::Driver;
+
+/// How soon to look for a better link where another attempt is under way when it is time to.
+const BETTER_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<S: LinkSource> Driver<S> {
     /// Whether somebody still waits for a new link in place of one that works.
@@ -45,6 +48,11 @@ impl<S: LinkSource> Driver<S> {
     }
 
     pub(super) fn seek_better(&mut self, now: Instant) {
+        if self.dialer.is_trying() {
+            // The source cannot even be asked when to look. What it is asked for now may fail.
+            self.better_at = now.checked_add(BETTER_RETRY_INTERVAL);
+            return;
+        }
         self.schedule_better(now);
         self.dialer.seek_better(self.session.client_hello());
     }
