@@ -160,8 +160,10 @@ pub struct ListenerConfig {
     /// use, sessions give back what they do not need, and those that want more wait for their
     /// peers to acknowledge, or give their peers smaller windows. When all of it is, one that is in
     /// the middle of a large message goes on beyond it, and the links of the others are not read
-    /// until that has come; one that is not read for [`peer_dead_after`](StableConfig::peer_dead_after) is given up, and what there was
-    /// of the message with it.
+    /// until that has come; one that is not read for
+    /// [`peer_dead_after`](StableConfig::peer_dead_after) is given up, and what there was of the message
+    /// with it. So is the one that goes on, if it takes longer than that while others wait: where this
+    /// may be used up, a large message must cross the link in less.
     pub buffered_bytes_max: usize,
     /// How many handshakes may be under way at a time; a further one takes the place of the oldest.
     /// Default 1024.

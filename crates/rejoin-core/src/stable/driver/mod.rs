@@ -233,7 +233,12 @@ impl<S: LinkSource> Driver<S> {
         };
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let inbox = self.session.inbox_cost();
-        let mut held_back = !self.room.may_read(now, link.partial(), inbox);
+        let partial = link.partial();
+        let mut held_back = !self.room.may_read(now, partial, inbox);
+        if self.room.holds_others_up(now, partial) {
+            self.link_down(now, SuspendCause::TooSlow);
+            return true;
+        }
         if self.session.profile() == Some(Profile::Base) {
             let room = self.room.window().saturating_sub(inbox);
             held_back |= room == 0;
