@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rejoin_tcp::{
-    ListenerConfig, StableConduit, StableListener, StableRx, StableTx, Status, TcpLinkListener,
-    TcpSource,
+    ListenerConfig, StableConduit, StableListener, StableRx, StableTx, Status, SuspendCause,
+    TcpLinkListener, TcpSource,
 };
 use rejoin_tests::scripted::{Scripted, fresh, settings};
-use rejoin_tests::soon;
+use rejoin_tests::{pass, soon};
 
 const MIB: usize = 1 << 20;
 
@@ -68,6 +68,40 @@ async fn what_a_peer_that_is_gone_did_not_finish_counts_no_more() {
     let text = "x".repeat(3 * MIB);
     tx.send(&text).await.unwrap();
     assert!(*soon(peer_rx.recv()).await.unwrap().unwrap() == text);
+}
+
+/// Peers that have sent nearly all of a large message and send the rest byte by byte, of which one goes
+/// beyond the budget: it may do so for no longer than anybody has to wait.
+#[tokio::test]
+async fn a_message_that_trickles_does_not_keep_others_out_for_ever() {
+    let mut config = config();
+    config.conduit.ping_interval = Duration::from_millis(500);
+    config.conduit.peer_dead_after = Duration::from_secs(1);
+    let (address, mut listener) = listen(config).await;
+    let mut trickles = tokio::task::JoinSet::new();
+    let mut conduits = Vec::new();
+    for number in 0..2 {
+        let (mut peer, _) = soon(Scripted::greet(address, &fresh(number))).await.unwrap();
+        peer.send(&settings(1 << 20)).await.unwrap();
+        conduits.push(soon(listener.accept()).await.unwrap().split());
+        peer.send_raw(&(4_u32 << 20).to_le_bytes()).await.unwrap();
+        for _ in 0..28 {
+            soon(peer.send_raw(&[0; 128 << 10])).await.unwrap();
+        }
+        trickles.spawn(async move {
+            while peer.send_raw(&[0]).await.is_ok() {
+                pass(Duration::from_millis(50)).await;
+            }
+        });
+    }
+    let ((tx, _rx), (_peer_tx, mut peer_rx)) = open(address, &mut listener).await;
+    let text = "x".repeat(3 * MIB);
+    tx.send(&text).await.unwrap();
+    assert!(*soon(peer_rx.recv()).await.unwrap().unwrap() == text);
+    let held_up = |tx: &StableTx<String>| {
+        matches!(&*tx.status().borrow(), Status::Suspended { cause: SuspendCause::TooSlow, .. })
+    };
+    assert!(conduits.iter().any(|(tx, _)| held_up(tx)));
 }
 
 /// Peers that all send at the same time what has room only one by one. None has to wait until

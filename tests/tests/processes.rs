@@ -233,6 +233,42 @@ async fn a_frozen_peer_is_left_within_the_time_out_and_resumed_when_it_thaws() {
     assert!(soon(rx.recv()).await.unwrap().is_none());
 }
 
+/// All traffic goes one way, as fast as it can, and is in the middle of it when the peer freezes.
+#[tokio::test]
+async fn a_peer_that_freezes_in_a_flood_is_left_within_the_time_out_and_gets_all_of_it_once() {
+    const DEAD_AFTER: Duration = Duration::from_secs(1);
+    const MESSAGES: u64 = 4_000;
+    let (server, address) = Process::serve();
+    let mut config = StableConfig::default();
+    config.ping_interval = Duration::from_millis(200);
+    config.peer_dead_after = DEAD_AFTER;
+    config.handshake_deadline = Duration::from_millis(500);
+    let conduit = soon(StableConduit::connect_with(TcpSource::new(address), config)).await;
+    let (tx, mut rx) = conduit.unwrap().split();
+    let flooding = tx.clone();
+    let flood = tokio::spawn(async move {
+        for number in 0..MESSAGES {
+            soon(flooding.send(&format!("#{number:08000}"))).await.unwrap();
+        }
+    });
+    rejoin_tests::until(|| tx.stats().messages_acknowledged >= 500).await;
+
+    server.signal("STOP");
+    let frozen = Instant::now();
+    let Status::Suspended { cause, .. } = until(&tx, is_suspended).await else { unreachable!() };
+    let silent = matches!(cause, SuspendCause::PeerSilent | SuspendCause::WriteStalled);
+    assert!(silent, "{cause}");
+    assert!(frozen.elapsed() < 10 * DEAD_AFTER, "{:?}", frozen.elapsed());
+    assert!(!flood.is_finished(), "it was in the middle of it");
+
+    server.signal("CONT");
+    flood.await.unwrap();
+    soon(tx.send(&"counted?".to_owned())).await.unwrap();
+    assert_eq!(*soon(rx.recv()).await.unwrap().unwrap(), MESSAGES.to_string());
+    assert!(tx.stats().resumes >= 1);
+    soon(tx.close()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_process_that_was_frozen_itself_does_not_leave_its_healthy_peer() {
     let listener = TcpLinkListener::bind("127.0.0.1:0").await.unwrap();

@@ -377,3 +377,28 @@ async fn a_link_that_dies_while_a_better_one_hangs_is_replaced_at_once() {
     assert_eq!(far_rx.recv().await.unwrap().as_deref(), Some(&1));
     assert!(began.elapsed() < Duration::from_millis(1), "{:?}", began.elapsed());
 }
+
+/// An application that asks for another link in the very moment in which a better one would be looked
+/// for, and gets none, does not end the search for good.
+#[tokio::test(start_paused = true)]
+async fn a_migration_in_vain_does_not_end_the_search_for_a_better_link() {
+    for given_up_after in [Duration::from_secs(60), Duration::from_secs(2)] {
+        let (listener, first, second) = two_lines();
+        let mut listener = StableListener::<u64>::new(listener);
+        let mut policy = FailoverPolicy::default();
+        policy.better_after = Some(Duration::from_secs(10));
+        first.network().ignore_dials();
+        let source = Failover::new_with(first.source(), policy.clone()).unwrap();
+        let source = source.or_with(second.source(), policy).unwrap();
+        let (tx, _rx) = StableConduit::<u64>::connect(source).await.unwrap().split();
+        let _far = listener.accept().await.unwrap();
+        second.network().ignore_dials();
+        sleep(Duration::from_secs(9)).await;
+        // Takes three seconds for each of the sources.
+        let migrated = tokio::time::timeout(given_up_after, tx.migrate()).await;
+        assert!(!matches!(migrated, Ok(Ok(()))), "nobody answers");
+        first.network().answer_dials();
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!((first.live_links(), second.live_links()), (1, 0), "{given_up_after:?}");
+    }
+}

@@ -320,3 +320,36 @@ async fn a_migration_after_the_end_fails() {
     late.status().wait_for(Status::is_final).await.unwrap();
     assert_eq!(late.migrate().await.unwrap_err().kind(), io::ErrorKind::NotConnected);
 }
+
+/// A source that has failed for good makes no further link; whoever asks for one has to hear it.
+#[tokio::test(start_paused = true)]
+async fn a_migration_after_the_source_has_failed_for_good_fails() {
+    let (listener, connector) = memory_listener(MemoryConfig::default());
+    let mut listener = StableListener::<u64>::new(listener);
+    let mut only = Some(connector.source());
+    let source = Once(Switch(Box::new(move || only.take())));
+    let near = StableConduit::<u64>::connect(source).await.unwrap();
+    let (_far_tx, mut far_rx) = listener.accept().await.unwrap().split();
+    let (tx, _rx) = near.split();
+    for attempt in 0..3 {
+        let migrated = tokio::time::timeout(Duration::from_secs(60), tx.migrate()).await;
+        assert!(migrated.expect("an answer").is_err(), "{attempt}");
+    }
+    tx.send(&1).await.unwrap();
+    assert_eq!(far_rx.recv().await.unwrap().as_deref(), Some(&1), "the link stays in use");
+}
+
+/// Fails for good where it fails.
+struct Once(Switch);
+
+impl LinkSource for Once {
+    type Link = MemoryLink;
+
+    async fn next_link(&mut self) -> io::Result<Attachment<MemoryLink>> {
+        self.0.next_link().await
+    }
+
+    fn is_fatal(&self, _: &io::Error) -> bool {
+        true
+    }
+}

@@ -1,7 +1,9 @@
 //! One end of a session in a process of its own, for the tests in `tests/processes.rs` to kill and
 //! to freeze: `peer serve ADDRESS`, `peer serve-manual ADDRESS` or `peer call ADDRESS`.
 //!
-//! It sends every text back, and in answer to `resumes?` how many links it has had after the first.
+//! It sends every text back, but for those that begin with `#`: these it only counts. In answer to
+//! `resumes?` it says how many links it has had after the first, in answer to `counted?` how many it has
+//! counted.
 //! A server tells its address on the first line of its output. One that serves manually acknowledges
 //! nothing but what comes up to and with the last `ack!`.
 
@@ -40,9 +42,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn echo(conduit: StableConduit<String>) -> Result<(), Box<dyn Error>> {
     let (tx, mut rx) = conduit.split();
+    let mut counted = 0_u64;
     while let Some(text) = rx.recv().await? {
         if *text == "ack!" {
             rx.last_position().into_iter().for_each(|position| rx.acknowledge(position));
+        } else if text.starts_with('#') {
+            counted += 1;
+        } else if *text == "counted?" {
+            tx.send(&counted.to_string()).await?;
         } else if *text == "resumes?" {
             tx.send(&tx.stats().resumes.to_string()).await?;
         } else {

@@ -77,6 +77,9 @@ impl Filling {
         self.previous_item_bytes = self.item_bytes;
         self.item_bytes = self.batch.uncommitted();
         self.busy = true;
+        if self.block_bytes > BLOCK_BYTES && self.item_bytes < self.block_bytes / 2 {
+            self.leave_large_block();
+        }
         self.batch.commit();
         if self.batch.committed() >= BLOCK_BYTES {
             self.next_block();
@@ -169,6 +172,18 @@ impl Filling {
         };
         (self.block_end, self.block_bytes) = (end(&next), bytes);
         *self.batch.buffer() = next;
+    }
+
+    /// Gives a large block back in which there is nothing but one item, not committed yet, that is not
+    /// large after all.
+    #[cold]
+    fn leave_large_block(&mut self) {
+        let bytes = self.batch.buffer();
+        if self.block_end == end(bytes) {
+            let own = BytesMut::from(&bytes[..]);
+            let used = std::mem::replace(bytes, own);
+            self.put(used);
+        }
     }
 
     /// Puts the batch aside if it holds anything; gives the memory behind it.
@@ -348,5 +363,21 @@ mod tests {
         filling.batch().buffer().resize(2 << 20, 0);
         filling.rollback();
         assert!(held(&mut filling) <= BLOCK_BYTES, "refused");
+    }
+
+    /// It would keep all of the block until it is acknowledged.
+    #[test]
+    fn a_small_item_after_large_ones_gets_no_large_block() {
+        let (mut filling, mut log) = (Filling::new(), SendLog::default());
+        for _ in 0..3 {
+            append(&mut filling, LARGE_BLOCK_BYTES_MAX / 2 + 1);
+            append(&mut filling, LARGE_BLOCK_BYTES_MAX / 2 + 1);
+            append(&mut filling, 1);
+            assert!(held(&mut filling) <= BLOCK_BYTES, "{}", held(&mut filling));
+            take(&mut filling, &mut log);
+        }
+        for len in [LARGE_BLOCK_BYTES_MAX / 2 + 1, LARGE_BLOCK_BYTES_MAX / 2 + 1, 1].repeat(3) {
+            assert_eq!(log.write_next().expect("all were taken").1, vec![7; len]);
+        }
     }
 }

@@ -32,10 +32,10 @@ impl Position {
         PacketSeq(self.0 as u32)
     }
 
-    /// The next place.
+    /// The next place. Stays at the last one, which no session gets to, and applications may name.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The place before this one; `None` for the first.

@@ -8,7 +8,8 @@
 //! A message larger than the room of a session passes all the same, one at a time. What there is
 //! of it, from its first bytes on, is taken from the budget, too: where that is used up, the
 //! session's link is not read until others have given something back. One message at a time may go
-//! beyond the budget: without that, several that are half there could wait for each other.
+//! beyond the budget: without that, several that are half there could wait for each other. While others
+//! wait for that right, it lasts no longer than anybody may have to wait.
 //!
 //! What counts against the budget is what was promised: a sender may fill its log to the bound that it
 //! has, and a peer the window that it was told, whatever the application meant to give back since.
@@ -38,6 +39,8 @@ pub(super) struct Budget {
     used: AtomicU64,
     /// Whether a message has the right to go beyond `bytes_max`.
     exceeded: AtomicBool,
+    /// Whether another was refused that right since this was last asked.
+    refused: AtomicBool,
 }
 
 impl Budget {
@@ -46,6 +49,7 @@ impl Budget {
             bytes_max: bytes_max as u64,
             used: AtomicU64::new(0),
             exceeded: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         })
     }
 
@@ -63,6 +67,8 @@ impl Budget {
         *exceeds |= !self.exceeded.swap(true, Ordering::Relaxed);
         if *exceeds {
             self.used.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            self.refused.store(true, Ordering::Relaxed);
         }
         *exceeds
     }
@@ -187,6 +193,10 @@ pub(super) struct Room {
     large: Allowance,
     /// When to try to read on, where the budget does not allow it now.
     retry_at: Option<Instant>,
+    /// For how long a message may go beyond the budget while others wait, and when to see whether they
+    /// do.
+    exceed_for: Duration,
+    exceeded_until: Option<Instant>,
     /// What the application has taken since the window was adjusted.
     consumed: u64,
     /// When to see whether others need more, though nothing happens here.
@@ -200,6 +210,8 @@ impl Room {
             window: Allowance::new(config.inbox_bytes_max, budget.cloned()),
             large: Allowance::new(config.message_bytes_max, budget.cloned()),
             retry_at: None,
+            exceed_for: config.peer_dead_after,
+            exceeded_until: None,
             consumed: 0,
             review_at: None,
         }
@@ -223,17 +235,39 @@ impl Room {
         may_read
     }
 
+    /// Whether a message of which `partial` bytes have come goes beyond the budget for too long, while
+    /// others wait for that.
+    pub(super) fn holds_others_up(&mut self, now: Instant, partial: u64) -> bool {
+        let Some(budget) = self.large.budget.as_ref().filter(|_| self.large.exceeds && partial > 0)
+        else {
+            self.exceeded_until = None;
+            return false;
+        };
+        match self.exceeded_until {
+            None => {
+                budget.refused.store(false, Ordering::Relaxed);
+                self.exceeded_until = Some(now + self.exceed_for);
+                false
+            }
+            Some(until) if until <= now => {
+                self.exceeded_until = Some(now + REVIEW_INTERVAL);
+                budget.refused.swap(false, Ordering::Relaxed)
+            }
+            Some(_) => false,
+        }
+    }
+
     /// There is no link, and so nothing of a message that is not complete. Items of `inbox` bytes,
     /// by cost, wait for the application.
     pub(super) fn link_gone(&mut self, inbox: u64) {
         // They are here already, whether or not the budget has room for them.
         let _covered = self.large.cover(inbox.saturating_sub(self.window.held));
-        self.retry_at = None;
+        (self.retry_at, self.exceeded_until) = (None, None);
     }
 
     /// When there is something to do for which nobody wakes the driver.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.review_at.into_iter().chain(self.retry_at).min()
+        [self.review_at, self.retry_at, self.exceeded_until].into_iter().flatten().min()
     }
 
     /// Asks for more room where it is short, and gives back what others need more; gives whether

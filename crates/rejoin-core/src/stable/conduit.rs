@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -333,9 +333,7 @@ impl<F: MsgFamily> StableTx<F> {
     /// The peer may or may not have them.
     #[must_use]
     pub fn take_unacknowledged(&self) -> Vec<(Position, Bytes)> {
-        let Some(outcome) = self.shared().outcome.get() else { return Vec::new() };
-        let mut items = outcome.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *items).into()
+        self.shared().take_unacknowledged()
     }
 
     /// Decodes a message that [`take_unacknowledged`](Self::take_unacknowledged) gave back.
@@ -555,6 +553,12 @@ impl<F: MsgFamily> StableRx<F> {
     pub fn acknowledge(&self, position: Position) {
         let count = position.next().min(self.taker.next_position());
         self.handle.0.outbox.acknowledge(count.get());
+    }
+
+    /// As [`StableTx::take_unacknowledged`], for when no sending handle is left.
+    #[must_use]
+    pub fn take_unacknowledged(&self) -> Vec<(Position, Bytes)> {
+        self.handle.0.take_unacknowledged()
     }
 
     /// Watches where the conduit stands.

@@ -18,10 +18,12 @@ const MIB: usize = 1024 * 1024;
 ///
 /// A conduit holds at most `send_log_bytes_max + inbox_bytes_max + 2 × message_bytes_max` bytes of
 /// messages, 40 MiB by default, and next to nothing while it is idle. Buffers of messages to send can
-/// be twice as large as what is in them, those of tiny messages that are handed over one by one five
-/// times as large as they count, and the link has buffers of its own.
+/// be twice as large as what is in them, three times where large ones and tiny ones take turns, those of
+/// tiny messages that are handed over one by one five times as large as they count, and the link has
+/// buffers of its own.
 /// Received messages stay in those as far as they fill them, so a peer that is out to waste memory can
-/// make what waits in the inbox hold six times its size, but no more.
+/// make what waits in the inbox hold six times its size, but no more. Buffers that become free are kept
+/// for two seconds or so, in either direction, to be used again.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StableConfig {
@@ -52,8 +54,10 @@ pub struct StableConfig {
     /// it. Default 20 s.
     ///
     /// A timer that fires late by more than a quarter of this, or a second, means that this process
-    /// was stopped itself, and the peer is given as long again. Less than about 50 ms is of no use:
-    /// a busy machine is silent for that long without being dead.
+    /// was stopped itself, and the peer is given as long again. Of what cannot be written, only the time
+    /// counts in which this process was awake, and a quarter of this at most for each time that it was
+    /// stopped. Less than about 50 ms is of no use: a busy machine is silent for that long without being
+    /// dead.
     pub peer_dead_after: Duration,
     /// How long a handshake on a new link may take. Default 5 s.
     pub handshake_deadline: Duration,
@@ -137,7 +141,7 @@ impl Default for RedialPolicy {
 /// Besides its pending handshakes, for which see [`AcceptorConfig`], a listener holds at most
 /// `buffered_bytes_max` and one message of `message_bytes_max`, and for each of at most
 /// `sessions_max` sessions 384 KiB and what its own application sends beyond a full send log, which is
-/// one message.
+/// one message. How much more memory messages may hold than they count stands at [`StableConfig`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerConfig {
@@ -156,8 +160,10 @@ pub struct ListenerConfig {
     /// use, sessions give back what they do not need, and those that want more wait for their
     /// peers to acknowledge, or give their peers smaller windows. When all of it is, one that is in
     /// the middle of a large message goes on beyond it, and the links of the others are not read
-    /// until that has come; one that is not read for [`peer_dead_after`](StableConfig::peer_dead_after) is given up, and what there was
-    /// of the message with it.
+    /// until that has come; one that is not read for
+    /// [`peer_dead_after`](StableConfig::peer_dead_after) is given up, and what there was of the message
+    /// with it. So is the one that goes on, if it takes longer than that while others wait: where this
+    /// may be used up, a large message must cross the link in less.
     pub buffered_bytes_max: usize,
     /// How many handshakes may be under way at a time; a further one takes the place of the oldest.
     /// Default 1024.

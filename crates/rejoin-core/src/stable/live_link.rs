@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::link::{LinkRx, LinkTx};
-use crate::protocol::{Head, LinkGeneration, Transmit};
+use crate::protocol::{Head, LinkGeneration, Transmit, timer_slack};
 use crate::pump::{Reader, Writer};
 
 /// How long a link that is done with may take to get rid of its last bytes.
@@ -22,9 +22,9 @@ pub(super) struct LiveLink {
     writer: Option<Writer>,
     write_error: Option<io::Error>,
     since: Instant,
-    /// Where the writer was when it last got on, and when that was.
+    /// Where the writer was when it last got on.
     progress: u64,
-    progress_at: Instant,
+    stall: Stall,
     /// Whether it has got on since that was last asked.
     got_on: bool,
     /// Where the reader was when that was last asked.
@@ -45,7 +45,7 @@ impl LiveLink {
             write_error: None,
             since: now,
             progress: 0,
-            progress_at: now,
+            stall: Stall::new(now),
             got_on: false,
             read: 0,
         }
@@ -107,7 +107,7 @@ impl LiveLink {
         };
         let filled = writer.fill(next);
         if filled {
-            self.progress_at = now;
+            self.stall = Stall::new(now);
         }
         filled
     }
@@ -123,7 +123,7 @@ impl LiveLink {
         let progress = writer.progress();
         if progress != self.progress {
             self.progress = progress;
-            self.progress_at = now;
+            self.stall = Stall::new(now);
             self.got_on = true;
         }
         let Poll::Ready(Err(error)) = polled else { return false };
@@ -143,14 +143,15 @@ impl LiveLink {
         self.writer.as_ref().is_some_and(Writer::is_idle)
     }
 
-    /// Since when the writer has something to write and does not get on with it.
-    pub(super) fn writing_since(&self) -> Option<Instant> {
-        self.writer.as_ref().filter(|writer| !writer.is_idle()).map(|_| self.progress_at)
+    /// When to ask next whether the writer [has stalled](Self::has_stalled).
+    pub(super) fn stalls_at(&self, dead_after: Duration) -> Option<Instant> {
+        let writer = self.writer.as_ref().filter(|writer| !writer.is_idle());
+        writer.map(|_| self.stall.next_at(dead_after))
     }
 
-    /// Begins to count anew since when the writer does not get on.
-    pub(super) fn excuse_writer(&mut self, now: Instant) {
-        self.progress_at = now;
+    /// Whether the writer has something to write and did not get on with it for `dead_after`.
+    pub(super) fn has_stalled(&mut self, now: Instant, dead_after: Duration) -> bool {
+        self.stalls_at(dead_after).is_some() && self.stall.handle_timeout(now, dead_after)
     }
 
     /// Gives memory back that was needed for a burst of payloads.
@@ -173,6 +174,39 @@ impl LiveLink {
                 closed
             });
         }
+    }
+}
+
+/// For how long a writer does not get on.
+///
+/// Looked at in quarters of the time-out, so that of the time in which this process was stopped itself
+/// no more than one quarter is held against the link, and yet a machine on which every timer is late
+/// gets to its verdict.
+#[derive(Debug)]
+struct Stall {
+    /// Until when it was looked at.
+    seen: Instant,
+    /// For how long of that this process was awake.
+    awake: Duration,
+}
+
+impl Stall {
+    fn new(now: Instant) -> Self {
+        Self { seen: now, awake: Duration::ZERO }
+    }
+
+    fn next_at(&self, dead_after: Duration) -> Instant {
+        self.seen + (dead_after / 4).min(dead_after.saturating_sub(self.awake))
+    }
+
+    /// Gives whether it has lasted for `dead_after`.
+    fn handle_timeout(&mut self, now: Instant, dead_after: Duration) -> bool {
+        let due_at = self.next_at(dead_after);
+        let Some(late) = now.checked_duration_since(due_at) else { return false };
+        let expected = due_at - self.seen;
+        self.awake += if late > timer_slack(dead_after) { expected } else { expected + late };
+        self.seen = now;
+        self.awake >= dead_after
     }
 }
 

@@ -114,6 +114,13 @@ impl Shared {
         self.outcome.get().and_then(|outcome| outcome.lost.as_ref())
     }
 
+    /// What the peer has not acknowledged, once the session is over; nothing a second time.
+    pub(super) fn take_unacknowledged(&self) -> Vec<(Position, Bytes)> {
+        let Some(outcome) = self.outcome.get() else { return Vec::new() };
+        let mut items = outcome.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *items).into()
+    }
+
     /// Records the end of `session`, and why it was lost if it was, and tells everybody who waits.
     /// What was accepted since the driver's last turn goes with the rest.
     pub(super) fn end(&self, lost: Option<LossReason>, session: &mut Session, ages: &Ages) {

@@ -65,6 +65,10 @@ pub enum SuspendCause {
     PeerSilent,
     /// Nothing could be written for too long.
     WriteStalled,
+    /// A message on its way went beyond what a listener may
+    /// [buffer](crate::ListenerConfig::buffered_bytes_max), and did not come to its end in time while
+    /// others waited.
+    TooSlow,
     /// The link was given up to learn the position of a peer that cannot acknowledge alone.
     PositionWanted,
     /// The peer sent what no correct peer sends.
@@ -80,6 +84,7 @@ impl fmt::Display for SuspendCause {
             Self::LinkFailed(error) => write!(f, "the link failed: {error}"),
             Self::PeerSilent => f.write_str("the peer is silent"),
             Self::WriteStalled => f.write_str("the link takes nothing"),
+            Self::TooSlow => f.write_str("a large message took too long while others waited"),
             Self::PositionWanted => f.write_str("the position of the peer is wanted"),
             Self::Violation(what) => write!(f, "the peer broke the protocol: {what}"),
             Self::AttemptFailed(error) => write!(f, "an attempt failed: {error}"),

@@ -87,3 +87,43 @@ async fn a_peer_that_reads_nothing_loses_its_link_though_it_talks() {
     let Status::Suspended { cause, .. } = suspended else { unreachable!() };
     assert!(matches!(cause, SuspendCause::WriteStalled), "{cause}");
 }
+
+/// On a machine that is always late a link that takes nothing is found out, too.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_always_late_leaves_a_link_that_takes_nothing() {
+    let (conduit, mut peer, _listener) = writing(narrow(5), StableConfig::default()).await;
+    let (tx, _rx) = conduit.split();
+    send_all(&tx, 0..ITEMS).await;
+    settle().await;
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(22)).await;
+        settle().await;
+        // The peer lives, and the link may be gone by now.
+        let _ = peer.try_send(&[0, 4, 1]).await;
+        settle().await;
+    }
+    let status = tx.status().borrow().clone();
+    let Status::Suspended { cause, .. } = status else { panic!("{status:?}") };
+    assert!(
+        matches!(cause, SuspendCause::WriteStalled | SuspendCause::AttemptFailed(_)),
+        "{cause}"
+    );
+}
+
+/// A laptop that wakes for a moment every hour, and hears its peer each time: what counts is how long
+/// it was awake in all.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_stopped_again_and_again_holds_nothing_against_the_link() {
+    let (conduit, mut peer, _listener) = writing(narrow(5), StableConfig::default()).await;
+    let (tx, _rx) = conduit.split();
+    send_all(&tx, 0..ITEMS).await;
+    settle().await;
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        settle().await;
+        peer.try_send(&[0, 4, 1]).await.unwrap();
+        settle().await;
+    }
+    read_items(&mut peer).await;
+    assert!(matches!(&*tx.status().borrow(), Status::Connected { generation: 1, .. }));
+}

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use rejoin_core::protocol::{CloseReason, LossReason};
-use rejoin_core::{ConfigError, ConnectError, ListenerConfig, MemoryConfig, StableConfig, Status};
+use rejoin_core::{
+    ConfigError, ConnectError, ListenerConfig, MemoryConfig, RecvError, StableConfig, Status,
+};
 
 use crate::common::{
-    Conduit, World, expect_all, is_connected, is_suspended, pass, send, send_all, settle, until,
-    within,
+    Conduit, World, expect_all, is_connected, is_suspended, number, pass, send, send_all, settle,
+    until, within,
 };
 use crate::faults::Plan;
 
@@ -57,6 +59,25 @@ async fn what_a_close_could_not_deliver_is_taken_from_the_same_handle() {
     assert_eq!(lost.reason, LossReason::LingerExpired);
     assert_eq!(tx.take_unacknowledged().len(), 3);
     within(tx.close()).await.unwrap_err();
+    drop(far);
+}
+
+/// The task that has sent is gone, and the one that receives hears of the loss.
+#[tokio::test(start_paused = true)]
+async fn what_is_lost_is_taken_from_the_receiving_handle_when_no_other_is_left() {
+    let mut world = World::new();
+    let (near, far) = world.open().await;
+    let (tx, mut rx) = near.split();
+    world.network.ignore_dials();
+    world.network.cut_links();
+    send_all(&tx, 0..3).await;
+    drop(tx);
+    assert!(rx.take_unacknowledged().is_empty(), "they may still be delivered");
+    let RecvError::Lost(lost) = within(rx.recv()).await.unwrap_err() else { unreachable!() };
+    assert_eq!(lost.reason, LossReason::OutageLimit);
+    let taken: Vec<_> = rx.take_unacknowledged().iter().map(|(_, bytes)| number(bytes)).collect();
+    assert_eq!(taken, [0, 1, 2]);
+    assert!(rx.take_unacknowledged().is_empty(), "once");
     drop(far);
 }
 

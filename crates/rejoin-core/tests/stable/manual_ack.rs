@@ -29,7 +29,9 @@ async fn acknowledgements_are_the_applications_and_cumulative() {
     assert_eq!(far_rx.last_position(), Some(Position::new(149)));
     assert_eq!(near_tx.stats().messages_acknowledged, 0, "not of itself, whatever time passes");
 
-    for (acknowledged, total) in [(3, 4), (1, 4), (3, 4), (9, 10), (1000, 150), (0, 150)] {
+    for (acknowledged, total) in
+        [(3, 4), (1, 4), (3, 4), (9, 10), (u64::MAX, 150), (1000, 150), (0, 150)]
+    {
         far_rx.acknowledge(Position::new(acknowledged));
         settle().await;
         assert_eq!(near_tx.stats().messages_acknowledged, total, "after {acknowledged}");

@@ -18,9 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::handover::Migration;
 use crate::meter::SessionMeter;
-use crate::protocol::{
-    CloseReason, Ending, Event, LossReason, Profile, Role, Session, earlier, timer_slack,
-};
+use crate::protocol::{CloseReason, Ending, Event, LossReason, Profile, Role, Session, earlier};
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
@@ -205,10 +203,7 @@ impl<S: LinkSource> Driver<S> {
             self.offers.withdraw(requests.withdrawn);
         }
         self.migrations.extend(requests.migrations);
-        if self.role == Role::Acceptor && !self.migrations.is_empty() {
-            let error = std::io::ErrorKind::Unsupported.into();
-            self.migrated(Some(&error));
-        }
+        self.refuse_migrations();
         if let Some(reason) = requests.close {
             self.closing = true;
             self.offers.refuse_all();
@@ -238,7 +233,12 @@ impl<S: LinkSource> Driver<S> {
         };
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let inbox = self.session.inbox_cost();
-        let mut held_back = !self.room.may_read(now, link.partial(), inbox);
+        let partial = link.partial();
+        let mut held_back = !self.room.may_read(now, partial, inbox);
+        if self.room.holds_others_up(now, partial) {
+            self.link_down(now, SuspendCause::TooSlow);
+            return true;
+        }
         if self.session.profile() == Some(Profile::Base) {
             let room = self.room.window().saturating_sub(inbox);
             held_back |= room == 0;
@@ -336,15 +336,9 @@ impl<S: LinkSource> Driver<S> {
         if self.trim_at.is_some_and(|at| at <= now) {
             self.trim(now);
         }
-        let Some(link) = &mut self.link else { return };
-        let stalled_until = link.writing_since().map(|since| since + self.config.peer_dead_after);
-        match stalled_until.and_then(|until| now.checked_duration_since(until)) {
-            // This process was stopped itself: whether the link takes anything is yet to be seen.
-            Some(late) if late > timer_slack(self.config.peer_dead_after) => {
-                link.excuse_writer(now);
-            }
-            Some(_) => self.link_down(now, SuspendCause::WriteStalled),
-            None => {}
+        let dead_after = self.config.peer_dead_after;
+        if self.link.as_mut().is_some_and(|link| link.has_stalled(now, dead_after)) {
+            self.link_down(now, SuspendCause::WriteStalled);
         }
     }
 
@@ -470,8 +464,8 @@ impl<S: LinkSource> Driver<S> {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        let stalled = self.link.as_ref().and_then(LiveLink::writing_since);
-        let stalled = stalled.map(|since| since + self.config.peer_dead_after);
+        let dead_after = self.config.peer_dead_after;
+        let stalled = self.link.as_ref().and_then(|link| link.stalls_at(dead_after));
         let mut next = earlier(stalled, self.session.poll_timeout());
         for other in [self.offers.next_at(), self.room.next_at(), self.better_at, self.trim_at] {
             next = earlier(next, other);
