@@ -5,6 +5,7 @@
 mod common;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use common::{Side, connect, exchange, soon, source};
@@ -13,6 +14,7 @@ use rejoin_serial::{
     ControlLine, DataBits, FlowControl, LinkSource, Parity, SerialConfig, SerialError,
     SerialSource, Status, StopBits,
 };
+use rustix::termios::{ControlModes, tcgetattr};
 
 #[tokio::test]
 async fn messages_cross_both_ways_and_a_close_ends_both() {
@@ -170,10 +172,10 @@ async fn every_setting_of_the_line_reaches_the_port() {
     config.parity = Parity::Even;
     config.stop_bits = StopBits::Two;
     config.flow_control = FlowControl::Hardware;
+    let port = witness(&cable, End::Far);
     let _source = opened(source(&cable, End::Far).with_config(config)).await;
-    let settings = settings_of(&cable, End::Far);
+    let settings = tcgetattr(&port).unwrap();
     assert_eq!((settings.input_speed(), settings.output_speed()), (57_600, 57_600));
-    use rustix::termios::ControlModes;
     // A pseudo-terminal does without the parity bit, whatever it is told.
     assert!(settings.control_modes.contains(ControlModes::CSTOPB | ControlModes::CRTSCTS));
 }
@@ -182,12 +184,13 @@ async fn every_setting_of_the_line_reaches_the_port() {
 #[tokio::test]
 async fn what_a_close_does_to_the_lines_is_as_wanted_whoever_had_the_port_before() {
     let cable = Cable::lay().unwrap();
+    let port = witness(&cable, End::Far);
     for wanted in [false, true, false] {
         let mut config = SerialConfig::default();
         config.hang_up_on_close = wanted;
         let _source = opened(source(&cable, End::Far).with_config(config)).await;
-        let modes = settings_of(&cable, End::Far).control_modes;
-        assert_eq!(modes.contains(rustix::termios::ControlModes::HUPCL), wanted);
+        let modes = tcgetattr(&port).unwrap().control_modes;
+        assert_eq!(modes.contains(ControlModes::HUPCL), wanted);
     }
 }
 
@@ -298,11 +301,10 @@ async fn opened(mut source: SerialSource) -> SerialSource {
     source
 }
 
-/// What the system has as the settings of a port.
-fn settings_of(cable: &Cable, end: End) -> rustix::termios::Termios {
+/// A port that was opened before the source opens it for itself alone, to look at its settings.
+fn witness(cable: &Cable, end: End) -> OwnedFd {
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-    let port = rustix::fs::open(cable.port(end), flags, rustix::fs::Mode::empty()).unwrap();
-    rustix::termios::tcgetattr(&port).unwrap()
+    rustix::fs::open(cable.port(end), flags, rustix::fs::Mode::empty()).unwrap()
 }
 
 /// Looks again and again until `condition` holds.
