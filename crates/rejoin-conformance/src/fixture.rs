@@ -36,7 +36,7 @@ pub trait Fixture: Send + Sync + 'static {
     ///
     /// - Its every attempt fails, and none is fatal: somebody may listen there later.
     fn nobody(&self) -> impl Future<Output = io::Result<LoneSource>> + Send {
-        ready(Err(io::ErrorKind::Unsupported.into()))
+        ready(Err(lacking("Refusal", "Fixture::nobody")))
     }
 
     /// A source that has nothing more to give. Asked for only with
@@ -46,7 +46,7 @@ pub trait Fixture: Send + Sync + 'static {
     ///
     /// - Its every attempt fails, and the failure is fatal.
     fn exhausted(&self) -> impl Future<Output = io::Result<LoneSource>> + Send {
-        ready(Err(io::ErrorKind::Unsupported.into()))
+        ready(Err(lacking("Exhaustion", "Fixture::exhausted")))
     }
 }
 
@@ -217,7 +217,7 @@ pub trait Faults: Send + 'static {
         bytes: u64,
     ) -> impl Future<Output = io::Result<()>> + Send {
         let _ = (toward, bytes);
-        ready(Err(io::ErrorKind::Unsupported.into()))
+        ready(Err(lacking("CutAfterBytes", "Faults::sever_next_after")))
     }
 
     /// Mends the medium: new links can be made and are whole.
@@ -235,9 +235,23 @@ pub trait Faults: Send + 'static {
 struct NoFaults;
 
 impl Faults for NoFaults {
-    async fn sever(&mut self, _how: Sever) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    async fn sever(&mut self, how: Sever) -> io::Result<()> {
+        let feature = match how {
+            Sever::Graceful => "GracefulEnd",
+            Sever::Abrupt => "AbruptEnd",
+            Sever::HalfOpen => "HalfOpen",
+            Sever::Corrupted => "Corruption",
+        };
+        Err(lacking(feature, "Medium::with_faults"))
     }
+}
+
+/// Says to an author whose fixture is not finished what it still needs.
+fn lacking(feature: &str, what: &str) -> io::Error {
+    let text = format!(
+        "the fixture gives no `{what}`, and its capability is not `without` `Feature::{feature}`"
+    );
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -54,6 +54,7 @@ const CAUGHT: &[(Fault, &str, By)] = &[
     (Fault::RefusesTheMaximum, "link::the_maximum", Sight),
     (Fault::OverstatesTheMaximum, "link::the_maximum", Sight),
     (Fault::WritesBeforeRefusing, "link::one_over_the_maximum_is_refused", Sight),
+    (Fault::WritesFillingBeforeRefusing, "link::one_over_the_maximum_is_refused", Sight),
     (Fault::RefusesAsSomethingElse, "link::one_over_the_maximum_is_refused", Sight),
     (Fault::DiesOfARefusal, "link::one_over_the_maximum_is_refused", Sight),
     (Fault::TruncatesWhatIsTooLong, "link::one_over_the_maximum_is_refused", Sight),

@@ -74,10 +74,9 @@ impl PortName {
 }
 
 fn open(path: &Path, config: &SerialConfig) -> io::Result<SerialStream> {
+    // Until the port is open in its own right: the end of this one would be a close of the port.
     #[cfg(unix)]
-    if !config.hang_up_on_close {
-        keep_lines_on_close(path)?;
-    }
+    let _prepared = prepare_close(path, config.hang_up_on_close)?;
     let builder = tokio_serial::new(path.to_string_lossy(), config.baud_rate)
         .data_bits(config.data_bits)
         .parity(config.parity)
@@ -87,22 +86,22 @@ fn open(path: &Path, config: &SerialConfig) -> io::Result<SerialStream> {
     Ok(SerialStream::open(&builder)?)
 }
 
-/// Tells the system to leave DTR and RTS alone when the port is closed. It remembers that.
+/// Tells the system whether to drop DTR and RTS when the port is closed, and gives the file that it
+/// was told with. It remembers that, also from one program to the next.
 #[cfg(unix)]
-fn keep_lines_on_close(path: &Path) -> io::Result<()> {
+fn prepare_close(path: &Path, hang_up: bool) -> io::Result<std::os::fd::OwnedFd> {
     use rustix::fs::{Mode, OFlags};
     use rustix::termios::{ControlModes, OptionalActions, tcgetattr, tcsetattr};
 
-    // Not the file that is used later: that one belongs to `tokio-serial`. Both are open for a
-    // moment, so that this one's end is not a close of the port.
+    // Not the file that is used later: that one belongs to `tokio-serial`.
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let port = rustix::fs::open(path, flags, Mode::empty())?;
     let mut settings = tcgetattr(&port)?;
-    if settings.control_modes.contains(ControlModes::HUPCL) {
-        settings.control_modes.remove(ControlModes::HUPCL);
+    if settings.control_modes.contains(ControlModes::HUPCL) != hang_up {
+        settings.control_modes.set(ControlModes::HUPCL, hang_up);
         tcsetattr(&port, OptionalActions::Now, &settings)?;
     }
-    Ok(())
+    Ok(port)
 }
 
 /// A port that was opened.

@@ -5,6 +5,7 @@
 mod common;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use common::{Side, connect, exchange, soon, source};
@@ -13,6 +14,7 @@ use rejoin_serial::{
     ControlLine, DataBits, FlowControl, LinkSource, Parity, SerialConfig, SerialError,
     SerialSource, Status, StopBits,
 };
+use rustix::termios::{ControlModes, tcgetattr};
 
 #[tokio::test]
 async fn messages_cross_both_ways_and_a_close_ends_both() {
@@ -170,28 +172,51 @@ async fn every_setting_of_the_line_reaches_the_port() {
     config.parity = Parity::Even;
     config.stop_bits = StopBits::Two;
     config.flow_control = FlowControl::Hardware;
-    let mut source = source(&cable, End::Far).with_config(config);
-    let waits = tokio::time::timeout(Duration::from_millis(300), source.next_link()).await;
-    assert!(waits.is_err(), "nobody calls");
-    let settings = settings_of(&cable, End::Far);
+    let port = witness(&cable, End::Far);
+    let _source = opened(source(&cable, End::Far).with_config(config)).await;
+    let settings = tcgetattr(&port).unwrap();
     assert_eq!((settings.input_speed(), settings.output_speed()), (57_600, 57_600));
-    use rustix::termios::ControlModes;
     // A pseudo-terminal does without the parity bit, whatever it is told.
     assert!(settings.control_modes.contains(ControlModes::CSTOPB | ControlModes::CRTSCTS));
-    assert!(!settings.control_modes.contains(ControlModes::HUPCL), "closing changes no line");
 }
 
+/// The system remembers what the program before has wanted.
 #[tokio::test]
-async fn hanging_up_on_close_is_left_to_the_system_if_wanted() {
+async fn what_a_close_does_to_the_lines_is_as_wanted_whoever_had_the_port_before() {
     let cable = Cable::lay().unwrap();
-    let mut config = SerialConfig::default();
-    config.hang_up_on_close = true;
-    let mut source = source(&cable, End::Far).with_config(config);
-    let before = settings_of(&cable, End::Far).control_modes;
-    let _ = tokio::time::timeout(Duration::from_millis(300), source.next_link()).await;
-    let hang_up = rustix::termios::ControlModes::HUPCL;
-    let after = settings_of(&cable, End::Far).control_modes;
-    assert_eq!(before & hang_up, after & hang_up);
+    let port = witness(&cable, End::Far);
+    for wanted in [false, true, false] {
+        let mut config = SerialConfig::default();
+        config.hang_up_on_close = wanted;
+        let _source = opened(source(&cable, End::Far).with_config(config)).await;
+        let modes = tcgetattr(&port).unwrap().control_modes;
+        assert_eq!(modes.contains(ControlModes::HUPCL), wanted);
+    }
+}
+
+/// The last close of a port tells whatever is at its other end that nobody is there any more: a
+/// program that bridges a pseudo-terminal may take that for the end.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_port_is_not_closed_while_it_is_being_opened() {
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+    let cable = Cable::lay().unwrap();
+    let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+    let closed = WatchFlags::CLOSE_WRITE | WatchFlags::CLOSE_NOWRITE;
+    inotify::add_watch(&watch, cable.port(End::Far), WatchFlags::OPEN | closed).unwrap();
+    let _source = opened(source(&cable, End::Far)).await;
+
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
+    let mut events = inotify::Reader::new(watch, &mut buffer);
+    let mut seen = Vec::new();
+    while let Ok(event) = events.next() {
+        seen.push(event.events());
+    }
+    assert!(seen.contains(&ReadFlags::OPEN), "{seen:?}");
+    let is_close = |event: &ReadFlags| *event != ReadFlags::OPEN;
+    let after_a_close = seen.iter().skip_while(|event| !is_close(event));
+    assert!(after_a_close.clone().all(is_close), "opened again after a close: {seen:?}");
 }
 
 #[tokio::test]
@@ -266,11 +291,20 @@ async fn two_callers_on_one_cable_are_told_so() {
     assert!(!one.is_fatal(&error), "the other one may be set up anew");
 }
 
-/// What the system has as the settings of a port.
-fn settings_of(cable: &Cable, end: End) -> rustix::termios::Termios {
+/// The source, once it has its port open.
+async fn opened(mut source: SerialSource) -> SerialSource {
+    let stats = source.stats_handle();
+    tokio::select! {
+        called = source.next_link() => panic!("nobody calls: {called:?}"),
+        () = until(|| stats.get().opened == 1) => {}
+    }
+    source
+}
+
+/// A port that was opened before the source opens it for itself alone, to look at its settings.
+fn witness(cable: &Cable, end: End) -> OwnedFd {
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-    let port = rustix::fs::open(cable.port(end), flags, rustix::fs::Mode::empty()).unwrap();
-    rustix::termios::tcgetattr(&port).unwrap()
+    rustix::fs::open(cable.port(end), flags, rustix::fs::Mode::empty()).unwrap()
 }
 
 /// Looks again and again until `condition` holds.

@@ -27,7 +27,7 @@ use crate::config::WebSocketConfig;
 use crate::error::{UpgradeRefused, WebSocketError};
 use crate::url::Target;
 
-/// How much a client that gets no upgrade may go on to say before its connection is closed all the same.
+/// How much a client that gets no link may go on to say before its connection is closed all the same.
 const UNREAD_BYTES_MAX: u64 = 64 * 1024;
 /// And for how long.
 const UNREAD_LIMIT: Duration = Duration::from_millis(500);
@@ -137,11 +137,18 @@ async fn decline<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, response: &R
     // Whoever is gone needs no answer.
     if write_response(&mut answer, &response.clone().map(|()| None::<String>)).is_err()
         || stream.write_all(&answer).await.is_err()
-        || stream.shutdown().await.is_err()
     {
         return;
     }
-    // A connection that is closed with something unread is reset, which may overtake the answer.
+    end(stream).await;
+}
+
+/// Ends a stream, and lets the peer read the answer that it was given: a connection that is closed
+/// with something unread is reset, which may overtake the answer.
+pub(crate) async fn end<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
     let mut rest = stream.take(UNREAD_BYTES_MAX);
     let _ = timeout(UNREAD_LIMIT, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }

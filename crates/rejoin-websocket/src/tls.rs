@@ -2,7 +2,6 @@
 //! rustls's business; here is only a sensible default for clients.
 
 use std::fmt::Write as _;
-use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rejoin_core::Peer;
@@ -16,6 +15,7 @@ pub use tokio_rustls::rustls;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::error::WebSocketError;
+use crate::handshake;
 use crate::url::Target;
 
 /// What a source uses that was given nothing else: the roots of Mozilla's programme, as they were
@@ -60,11 +60,15 @@ pub(crate) async fn accept(
     peer: Peer,
     config: Arc<ServerConfig>,
 ) -> Result<(server::TlsStream<TcpStream>, Peer), WebSocketError> {
-    let accepted = TlsAcceptor::from(config).accept(stream).await;
-    let stream = accepted.map_err(|source: io::Error| {
-        let address = peer.to_string();
-        WebSocketError::Tls { address, source }
-    })?;
+    let accepted = TlsAcceptor::from(config).accept(stream).into_fallible().await;
+    let stream = match accepted {
+        Ok(stream) => stream,
+        Err((source, mut stream)) => {
+            // An alert says what was wrong.
+            handshake::end(&mut stream).await;
+            return Err(WebSocketError::Tls { address: peer.to_string(), source });
+        }
+    };
     // Its own certificate comes first.
     let peer = match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
         Some(certificate) => peer.with_identity(fingerprint(certificate)),

@@ -8,6 +8,7 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rejoin_conformance::proxy::{Fault, FaultProxy};
 use rejoin_websocket::tls::rustls::crypto::CryptoProvider;
 use rejoin_websocket::tls::rustls::crypto::ring::default_provider;
 use rejoin_websocket::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,6 +18,8 @@ use rejoin_websocket::{
     Link, LinkListener, LinkRx, LinkSource, LinkTx, WebSocketError, WebSocketSource, tls,
 };
 use support::{dial_and_accept, listen, soon, websocket_error};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_link_over_tls_carries_both_ways_and_closes() {
@@ -134,6 +137,99 @@ async fn the_certificate_of_a_client_is_its_identity() {
     }
     let digits = expected.strip_prefix("cert-sha256=").unwrap();
     assert!(digits.len() == 64 && digits.chars().all(|c| c.is_ascii_hexdigit()), "{expected}");
+}
+
+/// A client's handshake is over before the server has seen its certificate, and its request is on its
+/// way by then: what it is told has to get past that.
+#[tokio::test]
+async fn a_client_without_the_certificate_that_is_asked_for_is_told_so() {
+    let (mut server, client, mut stranger) =
+        (certificate_of("localhost"), certificate_of("alice"), certificate_of("mallory"));
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots(&client.0), provider()).build().unwrap();
+    let accepting = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![server.0.clone()], server.1.take().unwrap())
+        .unwrap();
+    let trusting = || {
+        ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots(&server.0))
+    };
+    let unknown = trusting()
+        .with_client_auth_cert(vec![stranger.0.clone()], stranger.1.take().unwrap())
+        .unwrap();
+    let nobody = trusting().with_no_client_auth();
+    let (listener, _) = listen().await;
+    let mut listener = listener.with_tls(Arc::new(accepting));
+    let url = format!("wss://localhost:{}/", listener.local_addr().unwrap().port());
+    for config in [unknown, nobody].map(Arc::new) {
+        for _ in 0..20 {
+            let mut source = WebSocketSource::new(&url).with_tls(Arc::clone(&config));
+            let (dialled, accepted) = dial_and_accept(&mut source, &mut listener).await;
+            let error = accepted.unwrap_err();
+            assert!(matches!(websocket_error(&error), WebSocketError::Tls { .. }), "{error}");
+            let told = format!("{:?}", dialled.unwrap_err());
+            assert!(told.contains("AlertReceived"), "{told}");
+        }
+    }
+}
+
+/// One says nothing, one stops within its hello, one does not speak TLS.
+#[tokio::test]
+async fn peers_that_do_not_shake_hands_hold_up_nobody() {
+    let (server, client) = certificate::configs(&["localhost"]);
+    let (listener, _) = listen().await;
+    let mut listener = listener.with_tls(server);
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    for bytes in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00"] {
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(bytes).await.unwrap();
+        let upgrade = tokio::spawn(soon(listener.accept()).await.unwrap());
+        waiting.push((peer, upgrade));
+    }
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    plain.write_all(&[b'x'; 30_000]).await.unwrap();
+    let plain_upgrade = tokio::spawn(soon(listener.accept()).await.unwrap());
+
+    let url = format!("wss://localhost:{}/", address.port());
+    let mut source = WebSocketSource::new(url).with_tls(client);
+    let (near, far) = dial_and_accept(&mut source, &mut listener).await;
+    assert!(near.is_ok() && far.is_ok());
+    assert!(waiting.iter().all(|(_, upgrade)| !upgrade.is_finished()), "they have some time");
+
+    // It is told that it was not understood, and not by a reset.
+    let mut answer = Vec::new();
+    soon(plain.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(answer.first(), Some(&0x15), "an alert");
+    drop(plain);
+    let error = soon(plain_upgrade).await.unwrap().unwrap_err();
+    assert!(matches!(websocket_error(&error), WebSocketError::Tls { .. }), "{error}");
+    for (peer, upgrade) in waiting {
+        drop(peer);
+        assert!(soon(upgrade).await.unwrap().is_err());
+    }
+}
+
+/// Anybody on the way can end a TCP connection, but not sign for it, nor make up a close.
+#[tokio::test]
+async fn an_end_without_a_close_is_an_error() {
+    let (server, client) = certificate::configs(&["localhost"]);
+    let (listener, _) = listen().await;
+    let mut listener = listener.with_tls(server);
+    let address = listener.local_addr().unwrap();
+    let proxy = FaultProxy::start(address).await.unwrap();
+    let url = format!("wss://localhost:{}/", proxy.addr().port());
+    let mut source = WebSocketSource::new(url).with_tls(client);
+    let (near, far) = dial_and_accept(&mut source, &mut listener).await;
+    let (_near, (_far_tx, mut far_rx)) = (near.unwrap().split(), far.unwrap().split());
+    assert!(soon(proxy.cut(Fault::Fin).report()).await.hit());
+    assert!(soon(far_rx.recv()).await.is_err());
 }
 
 type Certified = (CertificateDer<'static>, Option<PrivateKeyDer<'static>>);

@@ -122,7 +122,8 @@ async fn the_maximum(stage: Stage) -> Outcome {
         .await
 }
 
-/// One byte more is refused as invalid input before anything of it is queued, and the link goes on.
+/// One byte more is refused as invalid input before anything of it is queued or written, and the link
+/// goes on.
 async fn one_over_the_maximum_is_refused(stage: Stage) -> Outcome {
     let max = stage.capability().payload_bytes_max;
     stage
@@ -136,6 +137,12 @@ async fn one_over_the_maximum_is_refused(stage: Stage) -> Outcome {
                 put(&mut link.near.tx, b"after").await?;
                 expect(&mut link.far.rx, b"before").await?;
                 expect(&mut link.far.rx, b"after").await?;
+                // Now nothing else is under way that could be counted.
+                let progress = link.near.tx.progress();
+                let before = progress.get();
+                let refused = link.near.tx.send(&over[..head], over.slice(head..)).await;
+                assert!(refused.is_err(), "with a head of {head} bytes, the second time");
+                assert_eq!(progress.get(), before, "bytes went out before the refusal");
             }
             Ok(())
         })

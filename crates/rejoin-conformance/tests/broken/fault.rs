@@ -22,6 +22,7 @@ pub(crate) enum Fault {
     RefusesTheMaximum,
     OverstatesTheMaximum,
     WritesBeforeRefusing,
+    WritesFillingBeforeRefusing,
     RefusesAsSomethingElse,
     DiesOfARefusal,
     TruncatesWhatIsTooLong,

@@ -46,6 +46,7 @@ pub(crate) fn broken(
         queue: Vec::new(),
         dead: false,
         sending: false,
+        progress: Progress::default(),
     };
     let rx = BrokenRx {
         inner: Some(rx),
@@ -71,6 +72,7 @@ pub(crate) struct BrokenTx {
     queue: Vec<Bytes>,
     dead: bool,
     sending: bool,
+    progress: Progress,
 }
 
 impl BrokenTx {
@@ -137,6 +139,8 @@ impl LinkTx for BrokenTx {
                 Fault::WritesBeforeRefusing => self.put(payload.slice(..100)).await?,
                 Fault::TruncatesWhatIsTooLong => return self.put(payload.slice(..max)).await,
                 Fault::DiesOfARefusal => self.dead = true,
+                // Filling, of which the peer's half makes no payload.
+                Fault::WritesFillingBeforeRefusing => self.progress.add(100),
                 _ => {}
             }
             return Err(self.too_long());
@@ -228,7 +232,7 @@ impl LinkTx for BrokenTx {
     }
 
     fn progress(&self) -> Progress {
-        Progress::default()
+        self.progress.clone()
     }
 }
 
