@@ -1,6 +1,6 @@
 //! What the tests in `tests/` and the programs in `src/bin/` share. Nothing else uses it.
 
-#[cfg(unix)]
+#[cfg(all(unix, feature = "faults"))]
 pub mod chaos;
 pub mod exhaustive;
 #[cfg(feature = "fuzz")]

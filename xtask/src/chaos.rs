@@ -7,7 +7,7 @@ use crate::Outcome;
 use crate::process::{cargo, exit_code, run};
 
 pub(crate) fn main(args: &[OsString]) -> Outcome {
-    let program = "run --release --package rejoin-tests --bin chaos --";
+    let program = "run --release --package rejoin-tests --features faults --bin chaos --";
     let status = run(cargo(program.split(' ')).args(args))?;
     Ok(exit_code(status))
 }
