@@ -1,12 +1,14 @@
 //! `cargo xtask memcheck`: the tests of the one module with `unsafe` code, under AddressSanitizer where
 //! there is a nightly compiler, and under valgrind otherwise.
 
+use std::io::{self, Write};
 use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::Value;
 
 use crate::Outcome;
-use crate::process::{cargo, exit_code, output, root, run};
+use crate::process::{cargo, output, root, run_lines};
+use crate::test::Tally;
 
 /// What the tests of the module have in their names.
 const MODULE: &str = "selfref";
@@ -21,7 +23,7 @@ pub(crate) fn main() -> Outcome {
             .args(["run", "nightly", "cargo", "test", "--package", "rejoin-core", "--lib"])
             .args(["--target", &target, "--target-dir", "target/memcheck", MODULE])
             .env("RUSTFLAGS", "-Zsanitizer=address");
-        return Ok(exit_code(run(&mut command)?));
+        return run_tests(&mut command);
     }
     let mut build = cargo(["test", "--no-run", "--package", "rejoin-core", "--lib"]);
     let built = output(build.arg("--message-format=json"))?;
@@ -29,8 +31,17 @@ pub(crate) fn main() -> Outcome {
     let mut valgrind = Command::new("valgrind");
     // One thread at a time is all that valgrind runs.
     valgrind.args(["--error-exitcode=1", "--quiet", &tests, MODULE, "--test-threads=1"]);
-    let status = run(valgrind.current_dir(root()))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    run_tests(valgrind.current_dir(root()))
+}
+
+/// Runs tests, of which there must be some: a name that is not theirs any more would check nothing.
+fn run_tests(command: &mut Command) -> Outcome {
+    let mut tally = Tally::default();
+    let status = run_lines(command, |line| {
+        tally.read(line);
+        io::stdout().lock().write_all(line.as_bytes())
+    })?;
+    Ok(if status.success() && tally.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn has_nightly() -> bool {

@@ -55,7 +55,8 @@ impl Tally {
         self.passed > 0 && self.failed == 0
     }
 
-    fn read(&mut self, line: &str) {
+    /// Takes a line of what libtest says.
+    pub(crate) fn read(&mut self, line: &str) {
         let words: Vec<_> = line.split_whitespace().collect();
         match words[..] {
             ["running", count, "test" | "tests"] if count.parse::<u64>().is_ok() => {

@@ -81,7 +81,9 @@ impl World {
         if side.is_open() {
             side.closed = true;
             side.closing_since.get_or_insert(self.now);
-            side.session.close(self.now, CloseReason::new(7, "simulated"));
+            let reason = CloseReason::new([7, 8][side.end], "simulated");
+            side.session.close(self.now, reason.clone());
+            side.reason = Some(reason);
         }
         self.touch(number)
     }

@@ -10,6 +10,7 @@ use rejoin_core::protocol::{
 use super::ensure;
 use super::plan::SECOND;
 use super::side::{Side, is_item};
+use super::wire::End;
 use super::world::{Checked, World};
 
 impl World {
@@ -74,7 +75,61 @@ impl World {
             self.stats.blocked += u64::from(blocked);
         }
         ensure!(self.table.len() == sessions, "{} in the table, not {sessions}", self.table.len());
+        self.check_links()
+    }
+
+    /// A session that has a new link, or none, has said so of the old one: nobody else closes it.
+    fn check_links(&self) -> Checked {
+        for &wire in &self.live {
+            for end in 0..2 {
+                let (End::Up(link), Some(number)) =
+                    (self.wires[wire].ends[end], self.side_at(wire, end))
+                else {
+                    continue;
+                };
+                let side = &self.sides[number];
+                let heeds_events = side.skips & 2 == 0;
+                let is_current = side.session.link() == Some(link);
+                ensure!(
+                    is_current || !heeds_events,
+                    "side {number} keeps a link it has no use for"
+                );
+            }
+        }
         Ok(())
+    }
+
+    /// Nobody waits for longer than he was told to. To be called when every timer that is due was
+    /// heeded.
+    pub(super) fn check_patience(&self) -> Checked {
+        for (number, side) in self.sides.iter().enumerate() {
+            if side.ended_at.is_some() || side.skips != 0 {
+                continue;
+            }
+            let over =
+                |since: Option<Instant>, limit| since.is_some_and(|at| self.now > at + limit);
+            ensure!(!over(side.detached_at, side.kept()), "side {number} does not expire");
+            let lingers = over(side.closing_since, side.config.linger);
+            ensure!(!lingers, "side {number} lingers for too long");
+        }
+        Ok(())
+    }
+
+    /// Nothing disturbs anybody: what is sent now arrives and is acknowledged at once, and not when
+    /// the next ping happens to take the news along. A base peer cannot say that it has something.
+    pub(super) fn check_promptness(&mut self) -> Checked {
+        for number in 0..self.sides.len() {
+            let has_partner = self.partner(number).is_some();
+            let side = &mut self.sides[number];
+            if side.is_open() && !side.base && has_partner {
+                let mut batch = side.next_batch(number, 1);
+                side.session.append(&mut batch);
+            }
+        }
+        self.run_for(2 * SECOND)?;
+        self.check()?;
+        self.unsettled()
+            .map_or(Ok(()), |late| Err(format!("two seconds without faults, and only {late}")))
     }
 
     /// A session says how it ended: it must be true, and everything must be accounted for.
@@ -138,11 +193,7 @@ impl World {
         match reason {
             LossReason::Stopped => side.aborted,
             LossReason::OutageLimit => side.end == 0 && lasted(side.detached_at, config.outage_max),
-            LossReason::Expired => {
-                let unproved = config.unproved_max.min(config.outage_max);
-                let kept = if side.proved { config.outage_max } else { unproved };
-                side.end == 1 && lasted(side.detached_at, kept)
-            }
+            LossReason::Expired => side.end == 1 && lasted(side.detached_at, side.kept()),
             LossReason::LingerExpired => {
                 let peers = side.peer.and_then(|peer| self.sides[peer].closing_since);
                 lasted(side.closing_since, config.linger) || lasted(peers, config.linger)

@@ -29,10 +29,17 @@ impl World {
                     self.stats.dead_peers += u64::from(cause == DropCause::PeerDead);
                     self.drop_link(number, link);
                 }
-                Event::PeerClosed(_) => {
+                Event::PeerClosed(reason) => {
                     side.closed = true;
                     side.session.close(self.now, CloseReason::default());
+                    side.reason.get_or_insert_default();
                     side.closing_since.get_or_insert(self.now);
+                    let peer = side.peer.map(|peer| &self.sides[peer]);
+                    let given = peer.and_then(|peer| peer.reason.as_ref());
+                    ensure!(
+                        given == Some(&reason),
+                        "side {number} is told `{reason:?}`, not {given:?}"
+                    );
                     self.touch(number)?;
                 }
                 Event::CloseConfirmed => side.close_confirmed = true,

@@ -159,6 +159,7 @@ fn run_world(plan: &Plan, world: &mut World) -> Checked {
         // Links that died in silence are found out before the last words are said.
         world.run_for(25 * SECOND)?;
         world.settle()?;
+        world.check_promptness()?;
     }
     let living: Vec<_> =
         (0..world.sides.len()).map(|number| !world.sides[number].is_over()).collect();

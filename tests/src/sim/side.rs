@@ -2,11 +2,11 @@
 //! notes are taken from what went in and came out, not from what the session says of itself.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rejoin_core::protocol::{
-    Batch, Ending, LinkGeneration, Position, ResumeKey, Role, Session, SessionConfig, SessionId,
-    item_cost,
+    Batch, CloseReason, Ending, LinkGeneration, Position, ResumeKey, Role, Session, SessionConfig,
+    SessionId, item_cost,
 };
 
 use super::plan::Setup;
@@ -45,6 +45,8 @@ pub(super) struct Side {
     /// The application has closed, or was told that the peer has.
     pub(super) closed: bool,
     pub(super) close_confirmed: bool,
+    /// Why it has closed.
+    pub(super) reason: Option<CloseReason>,
 
     /// The highest position known to be acknowledged.
     pub(super) acked: u64,
@@ -81,6 +83,7 @@ impl Side {
             window_max: config.window_bytes as u64,
             closed: false,
             close_confirmed: false,
+            reason: None,
             acked: setup.first,
             proved: false,
             detached_at: None,
@@ -102,6 +105,12 @@ impl Side {
 
     pub(super) fn is_lost(&self) -> bool {
         matches!(self.ending, Some(Ending::Lost(_)))
+    }
+
+    /// How long it may be without a link. A base peer proves nothing by saying nothing.
+    pub(super) fn kept(&self) -> Duration {
+        let is_doubtful = self.end == 1 && !self.proved && !self.base;
+        if is_doubtful { self.config.unproved_max } else { self.config.outage_max }
     }
 
     /// Whether the application may send and close.

@@ -58,6 +58,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Hellos that the network may repeat.
 const HELLOS_KEPT: usize = 6;
 const TABLE_MAX: usize = 512;
+/// Moments at which something may happen, besides one in each millisecond.
+const TURNS_MAX: u128 = 10_000;
 /// More than any log of a run holds.
 const PAYLOADS_MAX: usize = 10_000;
 
@@ -185,14 +187,17 @@ impl World {
     /// Lets time pass; everything happens when it is due.
     pub(super) fn run_for(&mut self, time: Duration) -> Checked {
         let until = self.now + time;
+        let mut turns = TURNS_MAX + time.as_millis();
         self.drive()?;
         while let Some(at) = self.next_at().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             self.handle_timeouts()?;
             self.drive()?;
+            turns = turns.checked_sub(1).ok_or("timers are due again and again")?;
         }
         self.now = until;
-        self.drive()
+        self.drive()?;
+        self.check_patience()
     }
 
     /// Lets time pass during which nobody does anything.

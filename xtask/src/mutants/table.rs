@@ -76,6 +76,10 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
     "log not rewound" in "protocol/session/handshake.rs":
         "self.log.rewind(received);" => "",
         Sim: "what a dead link took with it is not sent again";
+    "replaced link kept" in "protocol/session/handshake.rs":
+        "if let Some(replaced) = self.link() {" =>
+        "if let Some(replaced) = self.link().filter(|_| false) {",
+        Sim: "a link that another has replaced is never let go of";
     "outage goes on under a link" in "protocol/session/handshake.rs":
         "self.detached_at = None;" => "",
         Sim: "a session expires while it has a link";
@@ -106,6 +110,9 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
         "if self.attached.as_ref().is_some_and(|attached| attached.generation == link) {" =>
         "if self.attached.is_some() {",
         Protocol: "a session that was taken over loses its new link";
+    "acknowledgement without a timer" in "protocol/session/mod.rs":
+        "self.receiver.next_ack_at()" => "self.receiver.next_ack_at().filter(|_| false)",
+        Sim: "an acknowledgement waits until something else happens";
     "settings not required" in "protocol/session/input.rs":
         "if profile == Profile::Extended && !is_settings {" =>
         "if profile == Profile::Base && !is_settings && attached.peer_heard {",
@@ -123,6 +130,10 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
     "close overtakes items" in "protocol/session/output.rs":
         "|| attached.close_sent || !all_written" => "|| attached.close_sent",
         Sim: "items come after the close";
+    "reason of a close lost" in "protocol/session/input.rs":
+        "self.events.push_back(Event::PeerClosed(reason));" =>
+        "drop(reason); self.events.push_back(Event::PeerClosed(Default::default()));",
+        Sim: "an application is told of another reason than its peer has given";
     "window ignored" in "protocol/session/output.rs":
         "self.log.cost_written() >= self.send_limit" =>
         "self.log.cost_written() >= self.send_limit.saturating_add(100)",
@@ -137,6 +148,9 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
     "close confirmed once only" in "protocol/closing.rs":
         "self.confirmation_due = true;" => "self.confirmation_due = !self.peer_closed;",
         Sim: "a confirmation that a link has lost is not said again";
+    "linger without end" in "protocol/closing.rs":
+        "        self.linger_until\n" => "        self.linger_until.filter(|_| false)\n",
+        Sim: "who closes towards a peer that is gone waits for as long as an outage may last";
     "key dropped too early" in "protocol/sessions.rs":
         "entry.given = Some(fresh);" =>
         "entry.given = Some(fresh); if let Some(old) = entry.proved.take() { self.by_key.remove(&old); }",
