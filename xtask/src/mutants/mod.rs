@@ -7,7 +7,8 @@
 mod scratch;
 mod table;
 
-use std::process::{Command, ExitCode, Stdio};
+use std::fs;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -81,7 +82,8 @@ pub(crate) fn main(options: &Options) -> Outcome {
     let scratch = Scratch::new()?;
     for suite in SUITES {
         if mutants.iter().any(|mutant| mutant.killer == suite) && ask(&scratch, suite)?.is_some() {
-            return Err(format!("{suite:?} fails without any mutant").into());
+            let said = fs::read_to_string(scratch.said())?;
+            return Err(format!("{suite:?} fails without any mutant:\n{said}").into());
         }
     }
     let mut survivors = Vec::new();
@@ -130,12 +132,13 @@ fn kill(scratch: &Scratch, mutant: &Mutant) -> Result<Option<String>, Box<dyn st
 /// Builds and runs a suite; gives how it failed, if it did.
 fn ask(scratch: &Scratch, suite: Suite) -> Result<Option<String>, Box<dyn std::error::Error>> {
     let program = build(scratch, suite)?;
+    let said = fs::File::create(scratch.said())?;
     let mut child = Command::new(program)
         .args(suite.args())
         .current_dir(scratch.tree())
         .env("RUST_BACKTRACE", "0")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(said.try_clone()?)
+        .stderr(said)
         .spawn()?;
     let begun = Instant::now();
     loop {

@@ -38,6 +38,11 @@ impl Scratch {
         self.home.join("tree")
     }
 
+    /// What the last suite said.
+    pub(super) fn said(&self) -> PathBuf {
+        self.home.join("said")
+    }
+
     /// A cargo command in the copy, with a target folder of its own.
     pub(super) fn cargo(&self, words: &str) -> Command {
         let mut command = cargo(words.split(' '));
