@@ -10,6 +10,7 @@ mod demo;
 mod fuzz;
 mod memcheck;
 mod mutants;
+mod package;
 mod process;
 mod sim;
 mod soak;
@@ -77,6 +78,8 @@ enum Xtask {
     Memcheck,
     /// Compares the public API of each crate with what is kept of it in `docs/api`.
     Api(api::Options),
+    /// Makes the packages that are published, builds each from what is in it, and tells their order.
+    Package(package::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Xtask::Fuzz(options) => fuzz::main(&options),
         Xtask::Memcheck => memcheck::main(),
         Xtask::Api(options) => api::main(&options),
+        Xtask::Package(options) => package::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };

@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use crate::Outcome;
 use crate::process::{cargo, output, root};
+use crate::tidy::is_published;
 use krate::Crate;
 use surface::Surface;
 
@@ -85,12 +86,10 @@ fn packages() -> Result<Vec<Package>, Box<dyn Error>> {
     let metadata = output(&mut cargo(["metadata", "--no-deps", "--format-version=1"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let is_published =
-        |package: &&Value| list(&package["publish"]).is_empty() && package["publish"].is_null();
     let packages = list(&metadata["packages"]);
     packages
         .iter()
-        .filter(is_published)
+        .filter(|package| is_published(package))
         .map(|package| {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let library = list(&package["targets"])
