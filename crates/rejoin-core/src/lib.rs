@@ -98,6 +98,7 @@ mod conduit;
 mod dyn_source;
 mod failover;
 mod handover;
+mod io_errors;
 mod link;
 mod listener_set;
 mod memory;

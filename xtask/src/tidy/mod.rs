@@ -58,9 +58,10 @@ fn host() -> Result<String, Box<dyn Error>> {
     Ok(host.ok_or("cargo does not say its host")?.to_owned())
 }
 
-const CHECKS: [fn(&Tree) -> Vec<Fault>; 8] = [
+const CHECKS: [fn(&Tree) -> Vec<Fault>; 9] = [
     docs::modules_say_what_they_are_for,
     docs::functions_state_their_contract,
+    docs::markdown_code_is_compiled,
     rules::check,
     text::protocol_is_pure,
     text::files_are_short,

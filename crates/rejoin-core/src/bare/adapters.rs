@@ -36,6 +36,7 @@ impl<F: MsgFamily> BareStream<F> {
     }
 
     /// The handle back.
+    #[must_use]
     pub fn into_inner(self) -> BareRx<F> {
         self.rx
     }
@@ -98,6 +99,7 @@ impl<F: MsgFamily> BareSink<F> {
     }
 
     /// The handle back. Room that was waited for is given up.
+    #[must_use]
     pub fn into_inner(self) -> BareTx<F> {
         self.tx.clone()
     }

@@ -48,11 +48,13 @@ impl<F: MsgFamily> StableStream<F> {
 
     /// The handle: its [status](StableRx::status), or, to
     /// [acknowledge](StableRx::acknowledge) by hand what came last.
+    #[must_use]
     pub fn get_ref(&self) -> &StableRx<F> {
         &self.rx
     }
 
     /// The handle back.
+    #[must_use]
     pub fn into_inner(self) -> StableRx<F> {
         self.rx
     }
@@ -130,11 +132,13 @@ impl<F: MsgFamily> StableSink<F> {
 
     /// The handle: its [status](StableTx::status), or to wait
     /// [for acknowledgements](StableTx::flush_acked).
+    #[must_use]
     pub fn get_ref(&self) -> &StableTx<F> {
         &self.tx
     }
 
     /// The handle back. Room that was waited for is given up.
+    #[must_use]
     pub fn into_inner(self) -> StableTx<F> {
         self.tx.clone()
     }
