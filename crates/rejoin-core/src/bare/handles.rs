@@ -22,6 +22,22 @@ use crate::selfref::SelfRef;
 /// says that it has come. When all handles are dropped, what was accepted is still written, and the
 /// link closed, in the background, within the time that [`BareConfig::linger`] gives; what the peer
 /// still sends is thrown away.
+///
+/// ```
+/// use rejoin_core::{BareConduit, MemoryConfig, memory_link_pair};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = memory_link_pair(MemoryConfig::default());
+/// let (tx, _rx) = BareConduit::<(u8, String)>::new(near).split();
+/// let (_tx, mut rx) = BareConduit::<(u8, String)>::new(far).split();
+/// tx.send(&(1, "one".into())).await?;
+/// tx.close().await?;
+/// assert_eq!(*rx.recv().await?.ok_or("closed")?, (1, "one".into()));
+/// assert!(rx.recv().await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub struct BareConduit<F: MsgFamily> {
     tx: BareTx<F>,
     rx: BareRx<F>,

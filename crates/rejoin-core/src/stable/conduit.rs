@@ -65,6 +65,18 @@ impl<F: MsgFamily> StableConduit<F> {
     /// Must be called within a tokio runtime with time enabled; the conduit is driven by a task on
     /// that runtime.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rejoin_core::{ConnectError, LinkSource, StableConduit, StableConfig};
+    /// # async fn open(source: impl LinkSource) -> Result<(), ConnectError> {
+    /// let mut config = StableConfig::default();
+    /// config.outage_max = Duration::from_secs(3600);
+    /// config.redial.connect_limit = Duration::from_secs(60);
+    /// let conduit = StableConduit::<String>::connect_with(source, config).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// When no link can be made, the peer refuses, or `config` makes no sense.
@@ -165,6 +177,26 @@ impl Drop for Handle {
 }
 
 /// The sending half of a [`StableConduit`]. Clones send on the same conduit.
+///
+/// ```
+/// # use rejoin_core::StableTx;
+/// async fn run(tx: StableTx<String>) -> Result<(), Box<dyn std::error::Error>> {
+///     let position = tx.send(&"waits for room".into()).await?;
+///     tx.acked(position).await?; // the peer has it
+///
+///     // Room first: the send itself then takes no time, and cannot be cancelled half-way.
+///     let permit = tx.reserve().await?;
+///     permit.send(&"at once".into())?;
+///
+///     if let Err(lost) = tx.close().await {
+///         for (position, bytes) in tx.take_unacknowledged() {
+///             let message = StableTx::<String>::decode(bytes)?;
+///             eprintln!("{lost}: whether {position} arrived is not known: {}", *message);
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct StableTx<F: MsgFamily> {
     handle: Handle,
     family: PhantomData<fn(F)>,

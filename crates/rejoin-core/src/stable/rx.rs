@@ -20,6 +20,21 @@ use crate::stable::shared::Shared;
 use crate::stable::status::{Stats, Status};
 
 /// The receiving half of a [`StableConduit`](crate::StableConduit).
+///
+/// ```
+/// # use rejoin_core::{RecvError, StableRx};
+/// # fn store(_: &str) {}
+/// async fn run(mut rx: StableRx<String>) -> Result<(), RecvError> {
+///     while let Some(message) = rx.recv().await? {
+///         store(&message);
+///         // Of effect only where `StableConfig::manual_ack` is set.
+///         if let Some(position) = rx.last_position() {
+///             rx.acknowledge(position);
+///         }
+///     }
+///     Ok(()) // the peer has closed the conduit, and everything before was received
+/// }
+/// ```
 pub struct StableRx<F: MsgFamily> {
     handle: Handle,
     taker: Taker,
