@@ -87,8 +87,12 @@
 //!
 //! None is on by default.
 //!
+//! - `metrics`: counters and gauges of the `metrics` crate; [`observability`] lists them.
 //! - `serde`: the family `Serde` and the codec `SerdePostcard`, for messages that derive serde's
 //!   traits instead of Facet's. The bytes are the same.
+
+// docs.rs says of each item which feature it needs; elsewhere this has no effect.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod acceptor;
 mod bare;

@@ -223,7 +223,6 @@ impl FaultProxy {
     /// Does `fault` now to every live connection.
     ///
     /// The report is ready when the fault was done; at once where no connection was live.
-    #[must_use]
     pub fn cut(&self, fault: Fault) -> Cut {
         let (ledger, cut) = Ledger::open();
         for connection in self.shared.live().connections.values() {
@@ -237,7 +236,6 @@ impl FaultProxy {
     ///
     /// A later call for the same direction takes the place of this one. The report is ready when
     /// each of the connections was cut or has ended before.
-    #[must_use]
     pub fn cut_after(&self, direction: Direction, bytes: u64, fault: Fault) -> Cut {
         let (ledger, cut) = Ledger::open();
         for connection in self.shared.live().connections.values() {
@@ -250,7 +248,6 @@ impl FaultProxy {
     /// `direction`: inside the handshake, with a small number.
     ///
     /// Several calls apply to as many new connections, in order.
-    #[must_use]
     pub fn cut_next(&self, direction: Direction, bytes: u64, fault: Fault) -> Cut {
         let (ledger, cut) = Ledger::open();
         self.shared.live().next_cuts.push_back((direction, Trigger { bytes, fault, ledger }));
