@@ -90,6 +90,11 @@ impl Reader {
         self.future.call();
     }
 
+    /// Whether [`poll`](Self::poll) has anything to do.
+    pub(crate) fn is_called(&self) -> bool {
+        self.future.was_called()
+    }
+
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
     /// with everything that arrived before in `payloads`; pending otherwise, with a wake-up to come
     /// only when `payloads` stays empty.

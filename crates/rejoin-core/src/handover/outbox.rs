@@ -52,6 +52,17 @@ pub(crate) struct Requests {
     pub(crate) going_away: Option<Duration>,
 }
 
+/// What a driver that goes to sleep makes of items.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Items {
+    /// It would take them at once.
+    Wanted,
+    /// It takes them when it is done with others, and is not to be woken for them.
+    Later,
+    /// It leaves them where they are, but is to know when another one comes.
+    Noted,
+}
+
 /// Is told whether a new link has taken the place of the old one.
 pub(crate) type Migration = oneshot::Sender<io::Result<()>>;
 
@@ -90,7 +101,7 @@ pub(super) struct OutboxState {
     going_away: Option<Duration>,
     pub(super) news: bool,
     /// Whether an item is news; otherwise the driver comes for it when it is done with others.
-    wake_on_items: bool,
+    pub(super) wake_on_items: bool,
     /// Present while the driver sleeps.
     driver: Option<Waker>,
 }
@@ -190,19 +201,12 @@ impl Outbox {
         Self::tell_driver(state);
     }
 
-    /// The driver takes all but the items. When there is nothing, `waker` is woken once there is;
-    /// whether items count as something, `wake_on_items` says.
-    pub(crate) fn take(&self, waker: &Waker, wake_on_items: bool) -> Option<Requests> {
+    /// The driver takes all but the items; `None` when there is nothing.
+    pub(crate) fn take(&self) -> Option<Requests> {
         let mut state = self.lock();
-        state.wake_on_items = wake_on_items;
-        if !state.news {
-            match &mut state.driver {
-                Some(present) => present.clone_from(waker),
-                absent => *absent = Some(waker.clone()),
-            }
+        if !std::mem::take(&mut state.news) {
             return None;
         }
-        state.news = false;
         Some(Requests {
             consumed: std::mem::take(&mut state.consumed),
             close: state.close.take(),
@@ -217,19 +221,41 @@ impl Outbox {
         })
     }
 
-    /// The driver takes the items, in order. When there are none, it is woken once there are.
+    /// The driver takes the items, in order. It need not be woken for others: it comes again, or
+    /// [goes to sleep](Self::sleep).
     pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) {
         let mut state = self.lock();
-        let any = !state.filling.is_empty() && state.filling.take(take);
+        if !state.filling.is_empty() {
+            state.filling.take(take);
+        }
         state.run_cost = 0;
-        state.wake_on_items = !any;
+        state.wake_on_items = false;
     }
 
-    /// The driver no longer holds items up to this cost, counted from the first of the session.
-    pub(crate) fn release(&self, cost_total: u64) {
+    /// The driver has nothing more to do: `waker` is woken once there is something. `false` where that
+    /// is so already.
+    #[must_use]
+    pub(crate) fn sleep(&self, waker: &Waker, items: Items) -> bool {
+        let mut state = self.lock();
+        if state.news || (items == Items::Wanted && !state.filling.is_empty()) {
+            return false;
+        }
+        state.wake_on_items = items != Items::Later;
+        match &mut state.driver {
+            Some(present) => present.clone_from(waker),
+            absent => *absent = Some(waker.clone()),
+        }
+        true
+    }
+
+    /// The driver no longer holds items up to this cost, counted from the first of the session; gives
+    /// how many were accepted.
+    pub(crate) fn release(&self, cost_total: u64) -> u64 {
         let mut state = self.lock();
         state.cost_released = cost_total;
+        let accepted = state.next;
         Self::unlock(state);
+        accepted
     }
 
     /// Gives memory back that was not needed since the last time; gives whether there is more to
