@@ -100,8 +100,10 @@ pub(super) struct OutboxState {
     migrations: Vec<Migration>,
     going_away: Option<Duration>,
     pub(super) news: bool,
-    /// Whether an item is news; otherwise the driver comes for it when it is done with others.
-    pub(super) wake_on_items: bool,
+    /// What the driver makes of an item that comes now.
+    pub(super) items: Items,
+    /// Whether the driver is to come for items.
+    pub(super) items_wait: bool,
     /// Present while the driver sleeps.
     driver: Option<Waker>,
 }
@@ -138,7 +140,8 @@ impl Outbox {
                 migrations: Vec::new(),
                 going_away: None,
                 news: false,
-                wake_on_items: true,
+                items: Items::Noted,
+                items_wait: false,
                 driver: None,
             }),
         }
@@ -229,7 +232,8 @@ impl Outbox {
             state.filling.take(take);
         }
         state.run_cost = 0;
-        state.wake_on_items = false;
+        state.items_wait = false;
+        state.items = Items::Later;
     }
 
     /// The driver has nothing more to do: `waker` is woken once there is something. `false` where that
@@ -240,7 +244,7 @@ impl Outbox {
         if state.news || (items == Items::Wanted && !state.filling.is_empty()) {
             return false;
         }
-        state.wake_on_items = items != Items::Later;
+        (state.items, state.items_wait) = (items, false);
         match &mut state.driver {
             Some(present) => present.clone_from(waker),
             absent => *absent = Some(waker.clone()),
@@ -249,11 +253,11 @@ impl Outbox {
     }
 
     /// The driver no longer holds items up to this cost, counted from the first of the session; gives
-    /// how many were accepted.
-    pub(crate) fn release(&self, cost_total: u64) -> u64 {
+    /// how many were accepted, and [what is held](OutboxState::cost_held) of them.
+    pub(crate) fn release(&self, cost_total: u64) -> (u64, u64) {
         let mut state = self.lock();
         state.cost_released = cost_total;
-        let accepted = state.next;
+        let accepted = (state.next, state.cost_held());
         Self::unlock(state);
         accepted
     }
@@ -274,11 +278,6 @@ impl Outbox {
         }
         Self::unlock(state);
         fits
-    }
-
-    /// The cost of what is accepted and not released, and of what is promised.
-    pub(crate) fn cost_held(&self) -> u64 {
-        self.lock().cost_held()
     }
 
     /// The peer takes items of at most this many bytes.
@@ -384,14 +383,14 @@ impl Outbox {
     /// where there is room. Wakers are foreign code, which must not run under the lock.
     #[inline]
     pub(super) fn unlock(state: MutexGuard<'_, OutboxState>) {
-        if (state.news && state.driver.is_some()) || !state.waiting.is_empty() {
+        if (state.wants_driver() && state.driver.is_some()) || !state.waiting.is_empty() {
             Self::unlock_and_wake(state);
         }
     }
 
     #[inline(never)]
     fn unlock_and_wake(mut state: MutexGuard<'_, OutboxState>) {
-        let driver = if state.news { state.driver.take() } else { None };
+        let driver = if state.wants_driver() { state.driver.take() } else { None };
         let next = state.next_waiting();
         drop(state);
         driver.into_iter().chain(next).for_each(Waker::wake);
@@ -410,6 +409,10 @@ impl OutboxState {
     #[inline]
     pub(super) fn cost_held(&self) -> u64 {
         self.cost_accepted - self.cost_released + self.claims
+    }
+
+    fn wants_driver(&self) -> bool {
+        self.news || self.items_wait
     }
 
     /// An item may be larger than the room that is left, or else none larger than the bound could
@@ -451,7 +454,8 @@ impl OutboxState {
         self.next += 1;
         self.cost_accepted += cost;
         self.run_cost += cost;
-        self.news |= self.wake_on_items || !self.has_room();
+        self.items_wait |= self.items == Items::Wanted;
+        self.news |= self.items == Items::Noted || !self.has_room();
         Ok(position)
     }
 

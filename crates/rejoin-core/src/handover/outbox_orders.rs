@@ -256,7 +256,7 @@ impl<'a> Story<'a> {
     fn check_end(&self) {
         assert!(self.left.iter().all(|left| *left == 0), "somebody waits for ever");
         assert_eq!(self.taken, self.outbox.accepted());
-        assert_eq!(self.outbox.cost_held(), 0);
+        assert_eq!(self.outbox.lock().cost_held(), 0);
     }
 
     /// Two stories of the same digest go on in the same way.
@@ -273,14 +273,15 @@ impl<'a> Story<'a> {
             })
             .collect();
         format!(
-            "{phases:?}{:?}{:?}{:?}{}{}{}{}{} {} {} {} {} {}",
+            "{phases:?}{:?}{:?}{:?}{}{}{}{:?}{}{} {} {} {} {} {}",
             self.left,
             self.queue,
             self.at,
             self.driver.is_woken(),
             self.linked,
             state.news,
-            state.wake_on_items,
+            state.items,
+            state.items_wait,
             state.driver.is_some(),
             self.taken,
             self.acked,

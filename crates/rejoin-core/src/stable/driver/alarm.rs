@@ -23,17 +23,27 @@ impl Alarm {
         Self { timer: Box::pin(tokio::time::sleep(Duration::ZERO)), wakes: None }
     }
 
+    /// When it goes off, where it is set.
+    pub(super) fn set_for(&self) -> Instant {
+        self.timer.deadline().into_std()
+    }
+
+    /// Whether it goes off at a time that is yet to come, but no later than `at`, and wakes this task
+    /// then.
+    pub(super) fn is_set(&self, cx: &Context<'_>, now: Instant, at: Instant) -> bool {
+        let wakes = self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        wakes && now < self.set_for() && self.set_for() <= at
+    }
+
     /// Ready when it is `at` by now; otherwise the task is woken then, or before.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, at: Instant) -> Poll<()> {
         if at <= now {
             return Poll::Ready(());
         }
-        let set_for = self.timer.deadline().into_std();
-        let wakes = self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if wakes && now < set_for && set_for <= at {
+        if self.is_set(cx, now, at) {
             return Poll::Pending;
         }
-        if !(now < set_for && set_for <= at) {
+        if self.set_for() <= now || self.set_for() > at {
             self.timer.as_mut().reset(tokio::time::Instant::from_std(at));
         }
         let polled = self.timer.as_mut().poll(cx);
@@ -70,7 +80,11 @@ mod tests {
     async fn wakes_at_the_time_asked_for_or_before() {
         let mut alarm = Alarm::new();
         assert_eq!(woken_after(&mut alarm, now() + SECOND).await, SECOND);
-        assert_eq!(woken_after(&mut alarm, now() + SECOND).await, SECOND, "set again after it fired");
+        assert_eq!(
+            woken_after(&mut alarm, now() + SECOND).await,
+            SECOND,
+            "set again after it fired"
+        );
         assert_eq!(woken_after(&mut alarm, now()).await, Duration::ZERO);
         // Asked for later, for the same and for earlier, each time without being woken in between.
         let start = now();

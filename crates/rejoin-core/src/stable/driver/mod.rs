@@ -21,7 +21,7 @@ use crate::protocol::{CloseReason, Ending, Event, LossReason, Profile, Role, Ses
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
-use crate::stable::allowance::{Budget, Room};
+use crate::stable::allowance::{Budget, RETRY_INTERVAL, Room};
 use crate::stable::config::StableConfig;
 use crate::stable::dial::Dialer;
 use crate::stable::driver::alarm::Alarm;
@@ -101,6 +101,8 @@ pub(super) struct Driver<S: LinkSource> {
     trim_at: Option<Instant>,
     meter: SessionMeter,
     alarm: Alarm,
+    /// Whether nothing but messages has come and gone since the time-outs were looked at.
+    routine: bool,
     /// Whether a time-out is due.
     due: bool,
     /// Whether the session may have something to send that the link was not given yet.
@@ -129,6 +131,7 @@ impl<S: LinkSource> Driver<S> {
             dialer: Dialer::new(source, Arc::clone(&config)),
             connect_by: now() + config.redial.connect_limit,
             alarm: Alarm::new(),
+            routine: false,
             shared,
             config,
             role,
@@ -168,6 +171,7 @@ impl<S: LinkSource> Driver<S> {
     /// [goes to sleep](Outbox::sleep).
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut changed = self.take_requests(now);
+        self.routine &= !changed;
         let mut again = self.poll_dialer(cx, now);
         let read = self.read(cx, now);
         changed |= read != Found::Nothing;
@@ -191,6 +195,7 @@ impl<S: LinkSource> Driver<S> {
         if changed && !self.session.is_ended() {
             self.publish(now);
         }
+        self.routine &= !again;
         again || (self.transmit_due && self.link.as_ref().is_some_and(LiveLink::is_idle))
     }
 
@@ -454,8 +459,8 @@ impl<S: LinkSource> Driver<S> {
             });
             self.trim_at.get_or_insert(now + TRIM_INTERVAL);
         }
-        let accepted = self.shared.outbox.release(cost_acked);
-        self.transmit_due |= self.room.adjust(now, &mut self.session, &self.shared);
+        let (accepted, held) = self.shared.outbox.release(cost_acked);
+        self.transmit_due |= self.room.adjust(now, &mut self.session, &self.shared, held);
         self.ages.note(now, accepted, acknowledged);
         self.shared.publish_stats(&self.session, &self.ages);
         self.meter.turn(|| self.shared.stats());
@@ -505,7 +510,24 @@ impl<S: LinkSource> Driver<S> {
 
     /// Whether a time-out is due; otherwise the driver is woken when the next one is, or before.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let routine = std::mem::replace(&mut self.routine, true);
+        if routine && self.alarm.is_set(cx, now, now + self.routine_timeout_min()) {
+            let sooner = |at: Instant| at < self.alarm.set_for();
+            debug_assert!(!self.next_timeout().is_some_and(sooner), "sooner than it can be");
+            return false;
+        }
         self.next_timeout().is_some_and(|at| self.alarm.poll(cx, now, at).is_ready())
+    }
+
+    /// No time-out that begins with a message, sent or received, is sooner than this. So where the
+    /// alarm is, there is no need to look at all that there may be.
+    fn routine_timeout_min(&self) -> Duration {
+        if self.session.profile() != Some(Profile::Extended) {
+            return Duration::ZERO;
+        }
+        let config = &self.config;
+        let ours = RETRY_INTERVAL.min(TRIM_INTERVAL);
+        ours.min(config.ack_delay).min(config.ping_interval).min(config.peer_dead_after / 4)
     }
 }
 
