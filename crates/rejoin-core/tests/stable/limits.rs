@@ -8,8 +8,8 @@ use rejoin_core::{
 };
 
 use crate::common::{
-    Conduit, World, expect_all, is_connected, is_suspended, number, pass, send, send_all, settle,
-    until, within,
+    Conduit, World, expect_all, is_connected, is_suspended, number, pass, recv, send, send_all,
+    settle, until, within,
 };
 use crate::faults::Plan;
 
@@ -169,4 +169,18 @@ async fn a_configuration_is_checked_before_it_is_used() {
     let listener =
         rejoin_core::StableListener::<rejoin_core::Raw>::with_config(listener, listening);
     assert_eq!(listener.unwrap_err(), ConfigError::PingTooRare);
+}
+
+/// A batch is a bound of one step, and nobody wakes the driver for what is left in the link.
+#[tokio::test(start_paused = true)]
+async fn more_than_a_batch_is_read_without_anything_else_to_happen() {
+    let memory = MemoryConfig { capacity_bytes: 1 << 20, ..MemoryConfig::default() };
+    let mut world = World::with(memory, StableConfig::default());
+    let ((tx, _), (_, mut rx)) = world.halves().await;
+    let began = tokio::time::Instant::now();
+    send_all(&tx, 0..5000).await;
+    for n in 0..5000 {
+        assert_eq!(within(recv(&mut rx)).await.unwrap(), Some(n));
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO, "no timer was needed");
 }
