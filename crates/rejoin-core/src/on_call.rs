@@ -52,6 +52,12 @@ impl<F: Future + Unpin> OnCall<F> {
         if self.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {
             self.connect(cx.waker());
         }
+        self.was_called()
+    }
+
+    /// Whether the future has woken its task since it was polled last.
+    #[inline]
+    pub(crate) fn was_called(&self) -> bool {
         self.line.called.load(Ordering::Relaxed)
     }
 

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -90,6 +90,11 @@ impl Reader {
         self.future.call();
     }
 
+    /// Whether [`poll`](Self::poll) has anything to do.
+    pub(crate) fn is_called(&self) -> bool {
+        self.future.was_called()
+    }
+
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
     /// with everything that arrived before in `payloads`; pending otherwise, with a wake-up to come
     /// only when `payloads` stays empty.
@@ -164,21 +169,33 @@ async fn pause(paused: &AtomicBool) {
 /// The sending half of a link at work.
 pub(crate) struct Writer {
     future: LinkFuture,
-    pipe: Arc<Mutex<Outgoing>>,
-    /// How many payloads the link has taken.
-    payloads: Arc<AtomicU64>,
-    /// How many bytes, where the link can tell.
+    pipe: Arc<Outgoing>,
+    /// How many bytes the link has taken, where it can tell.
     bytes: Progress,
     /// The next batch, while it is filled; empty in between, kept for its memory.
     batch: VecDeque<Transmit>,
-    /// Whether everything was written and flushed when the future was polled last.
-    idle: bool,
     /// Whether there is memory to give back.
     trim: bool,
 }
 
 #[derive(Default)]
 struct Outgoing {
+    given: Mutex<Given>,
+    /// Whether everything was written and flushed when the future was polled last.
+    idle: AtomicBool,
+    /// How many payloads the link has taken.
+    payloads: AtomicU64,
+}
+
+impl Outgoing {
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the writer is given to do.
+#[derive(Default)]
+struct Given {
     batch: VecDeque<Transmit>,
     state: WriterState,
     /// Give memory back when there is nothing to write.
@@ -198,15 +215,15 @@ enum WriterState {
 
 impl Writer {
     pub(crate) fn new(tx: impl LinkTx) -> Self {
-        let (pipe, payloads, bytes) = (Arc::default(), Arc::default(), tx.progress());
-        let future = Box::pin(write(tx, Arc::clone(&pipe), Arc::clone(&payloads)));
-        let batch = VecDeque::new();
-        Self { future, pipe, payloads, bytes, batch, idle: true, trim: false }
+        let pipe = Arc::new(Outgoing { idle: AtomicBool::new(true), ..Outgoing::default() });
+        let bytes = tx.progress();
+        let future = Box::pin(write(tx, Arc::clone(&pipe)));
+        Self { future, pipe, bytes, batch: VecDeque::new(), trim: false }
     }
 
     /// Whether the writer takes a batch now.
     pub(crate) fn is_idle(&self) -> bool {
-        self.idle
+        self.pipe.idle.load(Ordering::Relaxed)
     }
 
     /// Fills a batch from `next` and hands it to an idle writer; gives whether there was anything.
@@ -220,18 +237,18 @@ impl Writer {
         if self.batch.is_empty() {
             return false;
         }
-        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        debug_assert!(pipe.batch.is_empty(), "a busy writer is not filled");
-        std::mem::swap(&mut pipe.batch, &mut self.batch);
-        pipe.state = WriterState::Busy;
-        self.idle = false;
+        let mut given = self.pipe.given();
+        debug_assert!(given.batch.is_empty(), "a busy writer is not filled");
+        std::mem::swap(&mut given.batch, &mut self.batch);
+        given.state = WriterState::Busy;
+        self.pipe.idle.store(false, Ordering::Relaxed);
         true
     }
 
     /// Gives memory back that was needed for a large batch.
     pub(crate) fn trim(&mut self) {
         self.batch = VecDeque::new();
-        self.pipe.lock().unwrap_or_else(PoisonError::into_inner).trim = true;
+        self.pipe.given().trim = true;
         self.trim = true;
     }
 
@@ -239,7 +256,7 @@ impl Writer {
     /// it cannot tell more: it may just put it into a buffer.
     pub(crate) fn progress(&self) -> u64 {
         match self.bytes.get() {
-            0 => self.payloads.load(Ordering::Relaxed),
+            0 => self.pipe.payloads.load(Ordering::Relaxed),
             bytes => bytes,
         }
     }
@@ -247,63 +264,52 @@ impl Writer {
     /// Whether [`poll`](Self::poll) has anything to do.
     #[inline]
     pub(crate) fn is_at_work(&self) -> bool {
-        !self.idle || self.trim
+        !self.is_idle() || self.trim
     }
 
     /// Goes on writing. Ready only when the link is dead.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.trim = false;
-        let ended = self.future.as_mut().poll(cx);
-        let state = self.pipe.lock().unwrap_or_else(PoisonError::into_inner).state;
-        self.idle = state == WriterState::Idle;
-        ended
+        self.future.as_mut().poll(cx)
     }
 
     /// Writes what was handed over, then closes the link.
     pub(crate) async fn close(self) -> io::Result<()> {
-        {
-            let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-            pipe.state = WriterState::Closing;
-        }
+        self.pipe.given().state = WriterState::Closing;
         self.future.await
     }
 }
 
-async fn write(
-    mut tx: impl LinkTx,
-    pipe: Arc<Mutex<Outgoing>>,
-    payloads: Arc<AtomicU64>,
-) -> io::Result<()> {
+async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
     let mut batch = VecDeque::new();
-    let mut taken = 0;
+    let (mut taken, mut done) = (0, false);
     loop {
         let state = poll_fn(|_| {
-            let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::swap(&mut pipe.batch, &mut batch);
-            match pipe.state {
-                WriterState::Idle => {
-                    if std::mem::take(&mut pipe.trim) {
-                        (batch, pipe.batch) = (VecDeque::new(), VecDeque::new());
-                    }
-                    Poll::Pending
-                }
-                state => Poll::Ready(state),
+            let mut given = pipe.given();
+            if std::mem::take(&mut done) && given.state == WriterState::Busy {
+                given.state = WriterState::Idle;
+                pipe.idle.store(true, Ordering::Relaxed);
             }
+            if given.state == WriterState::Idle {
+                if std::mem::take(&mut given.trim) {
+                    (batch, given.batch) = (VecDeque::new(), VecDeque::new());
+                }
+                return Poll::Pending;
+            }
+            std::mem::swap(&mut given.batch, &mut batch);
+            Poll::Ready(given.state)
         })
         .await;
         for Transmit { head, body } in batch.drain(..) {
             tx.send(head.as_bytes(), body).await?;
             // Nobody else counts, so nothing more costly than a store is needed.
             taken += 1;
-            payloads.store(taken, Ordering::Relaxed);
+            pipe.payloads.store(taken, Ordering::Relaxed);
         }
         if state == WriterState::Closing {
             return tx.close().await;
         }
         tx.flush().await?;
-        let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        if pipe.state == WriterState::Busy {
-            pipe.state = WriterState::Idle;
-        }
+        done = true;
     }
 }

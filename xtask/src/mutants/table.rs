@@ -176,8 +176,18 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
         "if late > timer_slack(self.dead_after) {" => "if false {",
         Unit: "a machine that wakes up drops a link that works";
     "message accepted without its position" in "handover/outbox.rs":
-        "state.news = false;" => "state.news = false; state.next += u64::from(state.filling.is_empty());",
+        "state.run_cost = 0;\n        state.items_wait" =>
+        "state.next += u64::from(state.news); state.items_wait",
         Stable: "positions run ahead of the messages that have them";
+    "sleep on items" in "handover/outbox.rs":
+        "(items == Items::Wanted && !state.filling.is_empty())" => "false",
+        Unit: "an item that comes while the driver goes to sleep waits for another";
+    "full batch taken for all there is" in "stable/driver/mod.rs":
+        "ended.is_ready() || link.has_more_to_read()" => "ended.is_ready()",
+        Stable: "what is at hand is read only when something else happens";
+    "time-outs of requests overlooked" in "stable/driver/mod.rs":
+        "self.routine &= !changed;" => "",
+        Stable: "what the application asked for is late";
     "consumption not passed on" in "stable/driver/mod.rs":
         "self.session.consume(requests.consumed);" => "",
         Stable: "the window closes for good";

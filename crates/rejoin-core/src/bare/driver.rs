@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::time::Sleep;
 
 use crate::bare::{LinkLost, SendEnd, Shared};
+use crate::handover::Items;
 use crate::link::{Link, LinkTx};
 use crate::protocol::{Head, SendLog, Transmit, item_cost};
 use crate::pump::{Reader, Writer};
@@ -68,7 +69,7 @@ impl Driver {
 
     /// Takes one turn; gives whether it changed anything.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let taken = self.take_requests(cx);
+        let taken = self.take_requests();
         let read = self.read(cx);
         let written = match self.write(cx) {
             Ok(written) => written,
@@ -80,8 +81,8 @@ impl Driver {
         taken || read || written
     }
 
-    fn take_requests(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(requests) = self.shared.outbox.take(cx.waker(), false) else { return false };
+    fn take_requests(&mut self) -> bool {
+        let Some(requests) = self.shared.outbox.take() else { return false };
         self.inbox_cost -= requests.consumed;
         self.close_wanted |= requests.close.is_some();
         self.abandoned |= requests.abandoned;
@@ -192,6 +193,14 @@ impl Driver {
         timer.as_mut().poll(cx).is_ready()
     }
 
+    /// What it makes of items that come while it sleeps.
+    fn items(&self) -> Items {
+        match &self.sending {
+            Sending::Open(writer) if writer.is_idle() => Items::Wanted,
+            _ => Items::Later,
+        }
+    }
+
     fn is_over(&self) -> bool {
         let sending_over = matches!(self.sending, Sending::Closed | Sending::Failed(_));
         sending_over && (self.reader.is_none() || self.abandoned)
@@ -212,10 +221,10 @@ impl Future for Driver {
             if driver.is_over() {
                 return Poll::Ready(());
             }
-            if busy {
-                if !driver.abandoned {
-                    driver.linger = None;
-                }
+            if busy && !driver.abandoned {
+                driver.linger = None;
+            }
+            if busy || !driver.shared.outbox.sleep(cx.waker(), driver.items()) {
                 continue;
             }
             if driver.poll_linger(cx) {

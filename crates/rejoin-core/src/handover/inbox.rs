@@ -89,9 +89,13 @@ impl Inbox {
         more
     }
 
-    /// Takes items into `items`, which must be empty; `false` when nothing will ever come.
+    /// Takes items into `items`, which must be empty, and is kept to be filled again; `false` when
+    /// nothing will ever come.
     fn poll_take(&self, cx: &mut Context<'_>, items: &mut VecDeque<Bytes>) -> Poll<bool> {
         let mut state = self.lock();
+        if items.capacity() > 0 {
+            state.spares.put(std::mem::take(items));
+        }
         if let Some(chunk) = state.chunks.pop_front() {
             *items = chunk;
             return Poll::Ready(true);
@@ -104,11 +108,6 @@ impl Inbox {
             absent => *absent = Some(cx.waker().clone()),
         }
         Poll::Pending
-    }
-
-    /// Keeps an empty chunk to be filled again.
-    fn put_spare(&self, chunk: VecDeque<Bytes>) {
-        self.lock().spares.put(chunk);
     }
 
     fn wake_reader(mut state: MutexGuard<'_, InboxState>) {
@@ -163,9 +162,6 @@ impl Taker {
             return Poll::Ready(None);
         }
         let Some(bytes) = self.items.pop_front() else { return Poll::Ready(None) };
-        if self.items.is_empty() {
-            inbox.put_spare(std::mem::take(&mut self.items));
-        }
         let position = self.next;
         self.next = position.next();
         self.consumed += item_cost(bytes.len());

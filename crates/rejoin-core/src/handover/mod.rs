@@ -14,6 +14,6 @@ mod room;
 
 pub(crate) use inbox::{Inbox, Received, Taker};
 pub(crate) use offer::Offer;
-pub(crate) use outbox::{Migration, Outbox, Refusal};
+pub(crate) use outbox::{Items, Migration, Outbox, Refusal};
 pub(crate) use pool::Pool;
 pub(crate) use room::{Claim, Place};

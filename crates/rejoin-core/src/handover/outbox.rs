@@ -52,6 +52,17 @@ pub(crate) struct Requests {
     pub(crate) going_away: Option<Duration>,
 }
 
+/// What a driver that goes to sleep makes of items.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Items {
+    /// It would take them at once.
+    Wanted,
+    /// It takes them when it is done with others, and is not to be woken for them.
+    Later,
+    /// It leaves them where they are, but is to know when another one comes.
+    Noted,
+}
+
 /// Is told whether a new link has taken the place of the old one.
 pub(crate) type Migration = oneshot::Sender<io::Result<()>>;
 
@@ -89,8 +100,10 @@ pub(super) struct OutboxState {
     migrations: Vec<Migration>,
     going_away: Option<Duration>,
     pub(super) news: bool,
-    /// Whether an item is news; otherwise the driver comes for it when it is done with others.
-    wake_on_items: bool,
+    /// What the driver makes of an item that comes now.
+    pub(super) items: Items,
+    /// Whether the driver is to come for items.
+    pub(super) items_wait: bool,
     /// Present while the driver sleeps.
     driver: Option<Waker>,
 }
@@ -127,7 +140,8 @@ impl Outbox {
                 migrations: Vec::new(),
                 going_away: None,
                 news: false,
-                wake_on_items: true,
+                items: Items::Noted,
+                items_wait: false,
                 driver: None,
             }),
         }
@@ -190,19 +204,12 @@ impl Outbox {
         Self::tell_driver(state);
     }
 
-    /// The driver takes all but the items. When there is nothing, `waker` is woken once there is;
-    /// whether items count as something, `wake_on_items` says.
-    pub(crate) fn take(&self, waker: &Waker, wake_on_items: bool) -> Option<Requests> {
+    /// The driver takes all but the items; `None` when there is nothing.
+    pub(crate) fn take(&self) -> Option<Requests> {
         let mut state = self.lock();
-        state.wake_on_items = wake_on_items;
-        if !state.news {
-            match &mut state.driver {
-                Some(present) => present.clone_from(waker),
-                absent => *absent = Some(waker.clone()),
-            }
+        if !std::mem::take(&mut state.news) {
             return None;
         }
-        state.news = false;
         Some(Requests {
             consumed: std::mem::take(&mut state.consumed),
             close: state.close.take(),
@@ -217,19 +224,42 @@ impl Outbox {
         })
     }
 
-    /// The driver takes the items, in order. When there are none, it is woken once there are.
+    /// The driver takes the items, in order. It need not be woken for others: it comes again, or
+    /// [goes to sleep](Self::sleep).
     pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) {
         let mut state = self.lock();
-        let any = !state.filling.is_empty() && state.filling.take(take);
+        if !state.filling.is_empty() {
+            state.filling.take(take);
+        }
         state.run_cost = 0;
-        state.wake_on_items = !any;
+        state.items_wait = false;
+        state.items = Items::Later;
     }
 
-    /// The driver no longer holds items up to this cost, counted from the first of the session.
-    pub(crate) fn release(&self, cost_total: u64) {
+    /// The driver has nothing more to do: `waker` is woken once there is something. `false` where that
+    /// is so already.
+    #[must_use]
+    pub(crate) fn sleep(&self, waker: &Waker, items: Items) -> bool {
+        let mut state = self.lock();
+        if state.news || (items == Items::Wanted && !state.filling.is_empty()) {
+            return false;
+        }
+        (state.items, state.items_wait) = (items, false);
+        match &mut state.driver {
+            Some(present) => present.clone_from(waker),
+            absent => *absent = Some(waker.clone()),
+        }
+        true
+    }
+
+    /// The driver no longer holds items up to this cost, counted from the first of the session; gives
+    /// how many were accepted, and [what is held](OutboxState::cost_held) of them.
+    pub(crate) fn release(&self, cost_total: u64) -> (u64, u64) {
         let mut state = self.lock();
         state.cost_released = cost_total;
+        let accepted = (state.next, state.cost_held());
         Self::unlock(state);
+        accepted
     }
 
     /// Gives memory back that was not needed since the last time; gives whether there is more to
@@ -248,11 +278,6 @@ impl Outbox {
         }
         Self::unlock(state);
         fits
-    }
-
-    /// The cost of what is accepted and not released, and of what is promised.
-    pub(crate) fn cost_held(&self) -> u64 {
-        self.lock().cost_held()
     }
 
     /// The peer takes items of at most this many bytes.
@@ -358,14 +383,14 @@ impl Outbox {
     /// where there is room. Wakers are foreign code, which must not run under the lock.
     #[inline]
     pub(super) fn unlock(state: MutexGuard<'_, OutboxState>) {
-        if (state.news && state.driver.is_some()) || !state.waiting.is_empty() {
+        if (state.wants_driver() && state.driver.is_some()) || !state.waiting.is_empty() {
             Self::unlock_and_wake(state);
         }
     }
 
     #[inline(never)]
     fn unlock_and_wake(mut state: MutexGuard<'_, OutboxState>) {
-        let driver = if state.news { state.driver.take() } else { None };
+        let driver = if state.wants_driver() { state.driver.take() } else { None };
         let next = state.next_waiting();
         drop(state);
         driver.into_iter().chain(next).for_each(Waker::wake);
@@ -384,6 +409,10 @@ impl OutboxState {
     #[inline]
     pub(super) fn cost_held(&self) -> u64 {
         self.cost_accepted - self.cost_released + self.claims
+    }
+
+    fn wants_driver(&self) -> bool {
+        self.news || self.items_wait
     }
 
     /// An item may be larger than the room that is left, or else none larger than the bound could
@@ -425,7 +454,8 @@ impl OutboxState {
         self.next += 1;
         self.cost_accepted += cost;
         self.run_cost += cost;
-        self.news |= self.wake_on_items || !self.has_room();
+        self.items_wait |= self.items == Items::Wanted;
+        self.news |= self.items == Items::Noted || !self.has_room();
         Ok(position)
     }
 

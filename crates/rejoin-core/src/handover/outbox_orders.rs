@@ -53,6 +53,7 @@ enum At {
     Requests,
     Items,
     Publish,
+    Sleep,
     Asleep,
 }
 
@@ -64,7 +65,6 @@ struct Story<'a> {
     /// The senders that wait, in the order in which they came.
     queue: Vec<usize>,
     at: At,
-    busy: bool,
     driver: Arc<Count>,
     linked: bool,
     taken: u64,
@@ -81,7 +81,6 @@ impl<'a> Story<'a> {
             left: senders.iter().map(|sender| sender.items).collect(),
             queue: Vec::new(),
             at: At::Requests,
-            busy: false,
             driver: Arc::default(),
             linked: false,
             taken: 0,
@@ -202,34 +201,34 @@ impl<'a> Story<'a> {
 
     /// One call of a turn of the driver, with a link that is never busy.
     fn drive(&mut self) {
-        match self.at {
+        self.at = match self.at {
             At::Asleep | At::Requests => {
                 self.driver.forget();
-                let waker = Waker::from(Arc::clone(&self.driver));
-                self.busy |= self.outbox.take(&waker, !self.linked).is_some();
-                self.at = At::Items;
+                self.outbox.take();
+                At::Items
             }
             At::Items => {
                 if self.linked {
-                    let before = self.taken;
                     self.outbox.take_items(|batch| {
                         self.taken += batch.len() as u64;
                         *batch = Batch::default();
                     });
-                    self.busy |= self.taken > before;
                 }
-                self.at = At::Publish;
+                At::Publish
             }
             At::Publish => {
                 if self.acked > self.released {
                     self.released = self.acked;
                     self.outbox.release(self.released * COST);
-                    self.busy = true;
                 }
-                let again = std::mem::take(&mut self.busy);
-                self.at = if again { At::Requests } else { At::Asleep };
+                At::Sleep
             }
-        }
+            At::Sleep => {
+                let waker = Waker::from(Arc::clone(&self.driver));
+                let items = if self.linked { Items::Wanted } else { Items::Noted };
+                if self.outbox.sleep(&waker, items) { At::Asleep } else { At::Requests }
+            }
+        };
     }
 
     /// What holds after every step.
@@ -257,7 +256,7 @@ impl<'a> Story<'a> {
     fn check_end(&self) {
         assert!(self.left.iter().all(|left| *left == 0), "somebody waits for ever");
         assert_eq!(self.taken, self.outbox.accepted());
-        assert_eq!(self.outbox.cost_held(), 0);
+        assert_eq!(self.outbox.lock().cost_held(), 0);
     }
 
     /// Two stories of the same digest go on in the same way.
@@ -274,15 +273,15 @@ impl<'a> Story<'a> {
             })
             .collect();
         format!(
-            "{phases:?}{:?}{:?}{:?}{}{}{}{}{}{} {} {} {} {} {}",
+            "{phases:?}{:?}{:?}{:?}{}{}{}{:?}{}{} {} {} {} {} {}",
             self.left,
             self.queue,
             self.at,
-            self.busy,
             self.driver.is_woken(),
             self.linked,
             state.news,
-            state.wake_on_items,
+            state.items,
+            state.items_wait,
             state.driver.is_some(),
             self.taken,
             self.acked,

@@ -311,11 +311,17 @@ fn the_driver_is_woken_only_when_it_found_nothing() {
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let woken = || count.0.swap(0, Ordering::SeqCst);
-    assert!(outbox.take(&waker, true).is_some());
+    assert!(outbox.take().is_some());
+    outbox.reconnect();
+    assert!(!outbox.sleep(&waker, Items::Noted), "there is something to do");
+    outbox.reconnect();
+    assert_eq!(woken(), 0, "the driver comes again by itself");
+    assert!(outbox.take().is_some() && outbox.take().is_none());
+    assert!(!outbox.sleep(&waker, Items::Wanted), "there is an item");
+    assert!(outbox.sleep(&waker, Items::Later));
     outbox.try_append(bytes(ITEM)).unwrap();
-    assert_eq!(woken(), 0, "the driver had something to do and comes again by itself");
-    assert!(outbox.take(&waker, true).is_some());
-    assert!(outbox.take(&waker, true).is_none());
+    assert_eq!(woken(), 0, "the driver comes for it when it is done with others");
+    assert!(outbox.sleep(&waker, Items::Noted));
     outbox.try_append(bytes(ITEM)).unwrap();
     outbox.try_append(bytes(ITEM)).unwrap();
     assert_eq!(woken(), 1, "once until the driver has come");
@@ -330,7 +336,8 @@ fn the_driver_is_woken_only_when_it_found_nothing() {
         ("close", |outbox| outbox.close(CloseReason::default())),
     ];
     for (name, request) in requests {
-        while outbox.take(&waker, true).is_some() {}
+        outbox.take();
+        assert!(outbox.sleep(&waker, Items::Noted));
         request(&outbox);
         assert_eq!(woken(), 1, "{name}");
     }
@@ -338,7 +345,7 @@ fn the_driver_is_woken_only_when_it_found_nothing() {
 
 /// What a driver takes that has no link.
 fn take(outbox: &Outbox) -> Option<Requests> {
-    outbox.take(Waker::noop(), true)
+    outbox.take()
 }
 
 /// Takes everything to the log and gives out what is new there.
@@ -417,7 +424,8 @@ fn drive(outbox: &Outbox, done: &AtomicBool, received: &mut [u32], cost_max: u64
     let mut log = SendLog::default();
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {
-        if outbox.take(&waker, true).is_none() {
+        let news = outbox.take().is_some();
+        if !news && outbox.sleep(&waker, Items::Wanted) {
             if done.load(Ordering::SeqCst) {
                 return;
             }

@@ -29,7 +29,7 @@ pub(super) const ALLOWANCE_MIN: u64 = 64 * 1024;
 const REVIEW_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How soon a session that waits for the budget in order to read on tries again.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The bytes that all sessions of a listener may buffer together beyond their minimum.
 #[derive(Debug)]
@@ -270,10 +270,17 @@ impl Room {
         [self.review_at, self.retry_at, self.exceeded_until].into_iter().flatten().min()
     }
 
-    /// Asks for more room where it is short, and gives back what others need more; gives whether
-    /// the session may have something to tell the peer of it.
+    /// Asks for more room where it is short, and gives back what others need more, where the outbox
+    /// and the log hold items of this cost; gives whether the session may have something to tell the
+    /// peer of it.
     #[must_use]
-    pub(super) fn adjust(&mut self, now: Instant, session: &mut Session, shared: &Shared) -> bool {
+    pub(super) fn adjust(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        shared: &Shared,
+        held: u64,
+    ) -> bool {
         if self.log.budget.is_none() {
             return false;
         }
@@ -285,7 +292,7 @@ impl Room {
         } else {
             session.inbox_cost().min(window - 1)
         };
-        let log_changed = self.log.adjust(shared.outbox.cost_held());
+        let log_changed = self.log.adjust(held);
         let changed = self.window.adjust(window_used) || log_changed;
         if changed {
             self.apply(session, shared);

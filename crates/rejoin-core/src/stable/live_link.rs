@@ -83,6 +83,12 @@ impl LiveLink {
         self.reader.poll(cx, payloads)
     }
 
+    /// Whether there is more to do at once for whoever reads: the reader would go on, or writing has
+    /// failed, which is asked for when there is nothing left to read.
+    pub(super) fn has_more_to_read(&self) -> bool {
+        self.reader.is_called() || self.write_error.is_some()
+    }
+
     /// See [`Reader::partial`].
     pub(super) fn partial(&self) -> u64 {
         self.reader.partial()

@@ -70,6 +70,11 @@ impl Offers {
         }
     }
 
+    /// Whether none wait.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Gives back the offers that have expired.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.next_at.is_none_or(|at| at > now) {

@@ -170,3 +170,25 @@ async fn a_configuration_is_checked_before_it_is_used() {
         rejoin_core::StableListener::<rejoin_core::Raw>::with_config(listener, listening);
     assert_eq!(listener.unwrap_err(), ConfigError::PingTooRare);
 }
+
+/// A batch is a bound of one step, and nobody wakes the driver for what is left in the link.
+#[tokio::test(start_paused = true)]
+async fn more_than_a_batch_is_read_without_anything_else_to_happen() {
+    let memory = MemoryConfig { capacity_bytes: 2 << 20, ..MemoryConfig::default() };
+    let mut world = World::with(memory, StableConfig::default());
+    let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves().await;
+    let message = vec![7; 32 << 10];
+    // The window, the budget and the log grow with what is used; only then nothing else happens.
+    for in_one_go in [1, 1, 2, 4, 8, 16, 32, 32, 32] {
+        let began = tokio::time::Instant::now();
+        for _ in 0..in_one_go {
+            tx.try_send(&&message[..]).unwrap();
+        }
+        for _ in 0..in_one_go {
+            let received = within(rx.recv()).await.unwrap().expect("open");
+            assert_eq!(received.get().len(), message.len());
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO, "no timer was needed for {in_one_go}");
+        settle().await;
+    }
+}

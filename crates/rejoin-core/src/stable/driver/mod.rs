@@ -13,18 +13,18 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
-use crate::handover::Migration;
+use crate::handover::{Items, Migration};
 use crate::meter::SessionMeter;
 use crate::protocol::{CloseReason, Ending, Event, LossReason, Profile, Role, Session, earlier};
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
-use crate::stable::allowance::{Budget, Room};
+use crate::stable::allowance::{Budget, RETRY_INTERVAL, Room};
 use crate::stable::config::StableConfig;
 use crate::stable::dial::Dialer;
+use crate::stable::driver::alarm::Alarm;
 use crate::stable::error::ConnectError;
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
@@ -33,6 +33,7 @@ use crate::stable::registrar::Registrar;
 use crate::stable::shared::Shared;
 use crate::stable::status::{Status, SuspendCause};
 
+mod alarm;
 mod links;
 mod moving;
 
@@ -44,6 +45,16 @@ const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// How often memory that is not needed any more is given back.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a part of a turn has found to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Found {
+    Nothing,
+    /// All there was to do at once, as far as can be told.
+    All,
+    /// There may be more to do at once.
+    More,
+}
 
 /// Is told once whether the conduit came about.
 pub(super) type Opened = Box<dyn FnOnce(Result<(), ConnectError>) + Send>;
@@ -89,8 +100,9 @@ pub(super) struct Driver<S: LinkSource> {
     /// When to give back memory that was used and is no longer.
     trim_at: Option<Instant>,
     meter: SessionMeter,
-    /// Set for the next time-out or for an earlier time, see [`poll_timer`](Self::poll_timer).
-    timer: Pin<Box<Sleep>>,
+    alarm: Alarm,
+    /// Whether nothing but messages has come and gone since the time-outs were looked at.
+    routine: bool,
     /// Whether a time-out is due.
     due: bool,
     /// Whether the session may have something to send that the link was not given yet.
@@ -118,7 +130,8 @@ impl<S: LinkSource> Driver<S> {
             room: Room::new(&config, budget),
             dialer: Dialer::new(source, Arc::clone(&config)),
             connect_by: now() + config.redial.connect_limit,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            alarm: Alarm::new(),
+            routine: false,
             shared,
             config,
             role,
@@ -152,38 +165,43 @@ impl<S: LinkSource> Driver<S> {
         driver
     }
 
-    /// Takes one turn; gives whether it changed anything.
+    /// Takes one turn; gives whether another one may find more to do at once.
+    ///
+    /// What the handles want meanwhile is not looked for: they are listened to when the driver
+    /// [goes to sleep](Outbox::sleep).
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut busy = self.take_requests(cx, now);
-        busy |= self.poll_dialer(cx, now);
-        busy |= self.read(cx, now);
+        let mut changed = self.take_requests(now);
+        self.routine &= !changed;
+        let mut again = self.poll_dialer(cx, now);
+        let read = self.read(cx, now);
+        changed |= read != Found::Nothing;
+        again |= read == Found::More;
         if std::mem::take(&mut self.due) {
             self.handle_timeout(now);
-            busy = true;
+            again = true;
         }
-        busy |= self.handle_events(now);
-        self.transmit_due |= busy;
-        busy |= self.write(cx, now);
+        again |= self.handle_events(now);
+        changed |= again;
+        self.transmit_due |= changed;
+        let written = self.write(cx, now);
+        changed |= written != Found::Nothing;
+        again |= written == Found::More;
         if self.handle_events(now) {
-            busy = true;
+            (changed, again) = (true, true);
             self.transmit_due = true;
         }
         // What comes after the end was published with it; the log has been emptied since, and must
         // not look acknowledged.
-        if busy && !self.session.is_ended() {
+        if changed && !self.session.is_ended() {
             self.publish(now);
         }
-        busy
+        self.routine &= !again;
+        again || (self.transmit_due && self.link.as_ref().is_some_and(LiveLink::is_idle))
     }
 
     /// What the handles want.
-    fn take_requests(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        // Without a link, items stay where they are, and their age begins to count. With one, they
-        // are taken when everything before them is written.
-        let wake_on_items = self.link.is_none();
-        let Some(requests) = self.shared.outbox.take(cx.waker(), wake_on_items) else {
-            return false;
-        };
+    fn take_requests(&mut self, now: Instant) -> bool {
+        let Some(requests) = self.shared.outbox.take() else { return false };
         if requests.consumed > 0 {
             self.session.consume(requests.consumed);
             self.room.consume(requests.consumed);
@@ -226,10 +244,10 @@ impl<S: LinkSource> Driver<S> {
     }
 
     /// Reads what the link has at hand.
-    fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Found {
         let Some(link) = &mut self.link else {
             self.room.link_gone(self.session.inbox_cost());
-            return false;
+            return Found::Nothing;
         };
         // A base-profile peer knows no window: all that slows it down is that nobody reads.
         let inbox = self.session.inbox_cost();
@@ -237,7 +255,7 @@ impl<S: LinkSource> Driver<S> {
         let mut held_back = !self.room.may_read(now, partial, inbox);
         if self.room.holds_others_up(now, partial) {
             self.link_down(now, SuspendCause::TooSlow);
-            return true;
+            return Found::More;
         }
         if self.session.profile() == Some(Profile::Base) {
             let room = self.room.window().saturating_sub(inbox);
@@ -249,14 +267,12 @@ impl<S: LinkSource> Driver<S> {
         if link.has_read_on() {
             self.session.handle_progress(now, generation);
         }
-        let busy = !self.payloads.is_empty() || ended.is_ready();
-        if !busy && let Some(error) = link.take_write_error() {
+        if self.payloads.is_empty() && ended.is_pending() {
+            let Some(error) = link.take_write_error() else { return Found::Nothing };
             self.link_down(now, SuspendCause::LinkFailed(error.to_string().into()));
-            return true;
+            return Found::More;
         }
-        if !busy {
-            return false;
-        }
+        let more = ended.is_ready() || link.has_more_to_read();
         let mut violation = None;
         let (first, mut carried) = (self.items.len(), 0);
         for payload in self.payloads.drain(..) {
@@ -280,7 +296,9 @@ impl<S: LinkSource> Driver<S> {
             self.meter.violation();
             warn!(generation = generation.get(), cause, "protocol violation");
             self.link_down(now, SuspendCause::Violation(cause.into()));
-        } else if let Poll::Ready(result) = ended {
+            return Found::More;
+        }
+        if let Poll::Ready(result) = ended {
             self.link_down(
                 now,
                 match result {
@@ -289,15 +307,15 @@ impl<S: LinkSource> Driver<S> {
                 },
             );
         }
-        busy
+        if more { Found::More } else { Found::All }
     }
 
     /// Writes what the session has to say, as far as the link takes it.
-    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(link) = &mut self.link else { return false };
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Found {
+        let Some(link) = &mut self.link else { return Found::Nothing };
         // A failure is dealt with in the next turn, after what there is to read; nothing else would
         // lead to that turn.
-        let mut busy = link.poll_write(cx, now);
+        let mut failed = link.poll_write(cx, now);
         if link.is_idle() {
             // Only when all others are written, so that few that come one by one do not become as many
             // batches. Nobody wakes the driver for them until then.
@@ -308,7 +326,8 @@ impl<S: LinkSource> Driver<S> {
             self.offers.accept(now, &mut self.session, &self.shared.outbox);
             self.transmit_due |= self.session.log().appended() != appended;
         }
-        let Some(link) = &mut self.link else { return busy };
+        let Some(link) = &mut self.link else { return Found::More };
+        let mut filled = false;
         if self.transmit_due {
             let (session, due) = (&mut self.session, &mut self.transmit_due);
             let next = || {
@@ -316,15 +335,22 @@ impl<S: LinkSource> Driver<S> {
                 *due = transmit.is_some();
                 transmit
             };
-            if link.fill(now, next) {
-                busy = true;
-                let _failed = link.poll_write(cx, now);
+            filled = link.fill(now, next);
+            if filled {
+                failed |= link.poll_write(cx, now);
             }
         }
         if link.has_written_on() {
             self.session.handle_progress(now, link.generation());
         }
-        busy
+        // Offers are accepted a few at a time.
+        if failed || (filled && link.is_idle() && !self.offers.is_empty()) {
+            Found::More
+        } else if filled {
+            Found::All
+        } else {
+            Found::Nothing
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -431,11 +457,11 @@ impl<S: LinkSource> Driver<S> {
                 // Whoever subscribes from now on sees this before it waits.
                 receipts.receiver_count() > 0
             });
-            self.shared.outbox.release(cost_acked);
             self.trim_at.get_or_insert(now + TRIM_INTERVAL);
         }
-        self.transmit_due |= self.room.adjust(now, &mut self.session, &self.shared);
-        self.ages.note(now, self.shared.outbox.accepted(), acknowledged);
+        let (accepted, held) = self.shared.outbox.release(cost_acked);
+        self.transmit_due |= self.room.adjust(now, &mut self.session, &self.shared, held);
+        self.ages.note(now, accepted, acknowledged);
         self.shared.publish_stats(&self.session, &self.ages);
         self.meter.turn(|| self.shared.stats());
     }
@@ -473,24 +499,35 @@ impl<S: LinkSource> Driver<S> {
         next
     }
 
+    /// What the driver makes of items that come while it sleeps.
+    fn items(&self) -> Items {
+        match &self.link {
+            None => Items::Noted,
+            Some(link) if link.is_idle() && self.session.log().is_written() => Items::Wanted,
+            Some(_) => Items::Later,
+        }
+    }
+
     /// Whether a time-out is due; otherwise the driver is woken when the next one is, or before.
-    ///
-    /// Nearly every message puts some time-out off. A timer that fires too early now and then costs
-    /// less than one that is set anew each time.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(at) = self.next_timeout() else { return false };
-        if at <= now {
-            return true;
-        }
-        let at = tokio::time::Instant::from_std(at);
-        if at < self.timer.deadline() {
-            self.timer.as_mut().reset(at);
-        }
-        if self.timer.as_mut().poll(cx).is_pending() {
+        let routine = std::mem::replace(&mut self.routine, true);
+        if routine && self.alarm.is_set(cx, now, now + self.routine_timeout_min()) {
+            let sooner = |at: Instant| at < self.alarm.set_for();
+            debug_assert!(!self.next_timeout().is_some_and(sooner), "sooner than it can be");
             return false;
         }
-        self.timer.as_mut().reset(at);
-        self.timer.as_mut().poll(cx).is_ready()
+        self.next_timeout().is_some_and(|at| self.alarm.poll(cx, now, at).is_ready())
+    }
+
+    /// No time-out that begins with a message, sent or received, is sooner than this. So where the
+    /// alarm is, there is no need to look at all that there may be.
+    fn routine_timeout_min(&self) -> Duration {
+        if self.session.profile() != Some(Profile::Extended) {
+            return Duration::ZERO;
+        }
+        let config = &self.config;
+        let ours = RETRY_INTERVAL.min(TRIM_INTERVAL);
+        ours.min(config.ack_delay).min(config.ping_interval).min(config.peer_dead_after / 4)
     }
 }
 
@@ -501,23 +538,21 @@ impl<S: LinkSource> Future for Driver<S> {
         let driver = self.get_mut();
         driver.read_bytes = 0;
         let mut time = now();
-        for turn in 1..=TURNS_MAX {
-            let busy = driver.turn(cx, time);
+        for _ in 0..TURNS_MAX {
+            let again = driver.turn(cx, time);
             if driver.session.is_ended() {
                 return Poll::Ready(());
             }
-            if !busy {
+            if again && driver.read_bytes >= READ_BYTES_MAX {
+                break;
+            }
+            if !again && driver.shared.outbox.sleep(cx.waker(), driver.items()) {
                 driver.due = driver.poll_timer(cx, time);
                 if !driver.due {
                     return Poll::Pending;
                 }
-            } else if driver.read_bytes >= READ_BYTES_MAX {
-                break;
             }
-            // Most often the second turn finds nothing to do, and the clock costs as much as that.
-            if turn > 1 {
-                time = now();
-            }
+            time = now();
         }
         driver.due |= driver.next_timeout().is_some_and(|at| at <= now());
         cx.waker().wake_by_ref();
