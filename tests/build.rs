@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::{env, fs, io};
 
-const README: &str = "../README.md";
+/// A link to that of the project, so that it is there also where this package is alone.
+const README: &str = "README.md";
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed={README}");

@@ -13,6 +13,11 @@ pub mod sim;
 #[doc = include_str!("../../docs/guide.md")]
 mod guide {}
 
+/// The types of the vectors.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/protocol.md")]
+mod protocol {}
+
 use std::future::pending;
 use std::time::Duration;
 

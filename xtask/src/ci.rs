@@ -2,9 +2,12 @@
 //!
 //! A failed step does not hide the ones after it, except that nothing can follow a broken build.
 
+use std::error::Error;
 use std::process::{Command, ExitCode};
 
-use crate::process::{cargo, run};
+use serde_json::Value;
+
+use crate::process::{cargo, output, run};
 use crate::{Outcome, test};
 
 pub(crate) fn main() -> Outcome {
@@ -13,7 +16,9 @@ pub(crate) fn main() -> Outcome {
     if !tally.good() {
         failed.push("test");
     }
-    for (name, mut command) in lints() {
+    let features =
+        features_alone(&output(&mut cargo(["metadata", "--no-deps", "--format-version=1"]))?)?;
+    for (name, mut command) in lints().into_iter().chain(features) {
         if !run(&mut command)?.success() {
             failed.push(name);
         }
@@ -36,4 +41,47 @@ fn lints() -> [(&'static str, Command); 5] {
         ("doc", doc),
         ("tidy", cargo(["xtask", "tidy"])),
     ]
+}
+
+/// Builds each library with each of its features alone: with none and with all, others do. A crate
+/// that has one feature only is thereby through.
+fn features_alone(metadata: &str) -> Result<Vec<(&'static str, Command)>, Box<dyn Error>> {
+    let metadata: Value = serde_json::from_str(metadata)?;
+    let mut checks = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let features = package["features"].as_object().into_iter().flatten();
+        let features: Vec<_> =
+            features.map(|(name, _)| name).filter(|it| *it != "default").collect();
+        if !package["publish"].is_null() || features.len() < 2 {
+            continue;
+        }
+        let name = package["name"].as_str().ok_or("a package has no name")?;
+        for feature in features {
+            let check =
+                ["check", "--package", name, "--no-default-features", "--features", feature];
+            checks.push(("a feature alone", cargo(check)));
+        }
+    }
+    Ok(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_with_several_features_are_built_with_each() {
+        let metadata = r#"{ "packages": [
+            { "name": "a", "publish": null, "features": { "x": [], "y": [], "default": [] } },
+            { "name": "b", "publish": null, "features": { "x": [] } },
+            { "name": "c", "publish": [], "features": { "x": [], "y": [] } }
+        ] }"#;
+        let checks = features_alone(metadata).unwrap();
+        let shown: Vec<_> = checks
+            .iter()
+            .map(|(_, command)| command.get_args().last().unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(shown, ["x", "y"]);
+        assert!(checks.iter().all(|(_, it)| it.get_args().any(|word| word == "a")));
+    }
 }

@@ -1,6 +1,7 @@
 //! The project's own commands, run as `cargo xtask COMMAND`. One file per command; nothing here is
 //! needed to build or use the library.
 
+mod api;
 mod bench;
 mod chaos;
 mod ci;
@@ -9,6 +10,7 @@ mod demo;
 mod fuzz;
 mod memcheck;
 mod mutants;
+mod package;
 mod process;
 mod sim;
 mod soak;
@@ -74,6 +76,10 @@ enum Xtask {
     Fuzz(fuzz::Options),
     /// Runs the tests of the one module with `unsafe` code under a checker of memory.
     Memcheck,
+    /// Compares the public API of each crate with what is kept of it in `docs/api`.
+    Api(api::Options),
+    /// Makes the packages that are published, builds each from what is in it, and tells their order.
+    Package(package::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -92,6 +98,8 @@ fn main() -> ExitCode {
         Xtask::Mutants(options) => mutants::main(&options),
         Xtask::Fuzz(options) => fuzz::main(&options),
         Xtask::Memcheck => memcheck::main(),
+        Xtask::Api(options) => api::main(&options),
+        Xtask::Package(options) => package::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };

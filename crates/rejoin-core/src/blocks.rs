@@ -33,11 +33,13 @@ pub struct BlockPool {
 
 impl BlockPool {
     /// A pool of blocks of `block_bytes` bytes each. Allocates nothing yet.
+    #[must_use]
     pub fn new(block_bytes: usize) -> Self {
         Self { block_bytes, in_use: VecDeque::new(), free: Vec::new(), taken: 0, trimmed_at: None }
     }
 
     /// How large its blocks are.
+    #[must_use]
     pub fn block_bytes(&self) -> usize {
         self.block_bytes
     }

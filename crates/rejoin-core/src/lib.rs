@@ -74,6 +74,7 @@
 //! - To open or accept a conduit: [`StableConduit::connect`], [`StableListener`], and their
 //!   settings [`StableConfig`] and [`ListenerConfig`], which state the memory they cost.
 //! - To send and receive: [`StableTx`], [`StableRx`]; generically: [`ConduitTx`], [`ConduitRx`].
+//! - For code that is written for `futures`: [`StableTx::into_sink`], [`StableRx::into_stream`].
 //! - To go over several transports: [`Failover`] on the side that dials, and [`ListenerSet`] on the
 //!   other one, with [`SourceListener`] for a line that has one peer.
 //! - To watch: [`Status`], [`Stats`], and events of the `tracing` crate.
@@ -86,8 +87,12 @@
 //!
 //! None is on by default.
 //!
+//! - `metrics`: counters and gauges of the `metrics` crate; [`observability`] lists them.
 //! - `serde`: the family `Serde` and the codec `SerdePostcard`, for messages that derive serde's
 //!   traits instead of Facet's. The bytes are the same.
+
+// docs.rs says of each item which feature it needs; elsewhere this has no effect.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod acceptor;
 mod bare;
@@ -97,6 +102,7 @@ mod conduit;
 mod dyn_source;
 mod failover;
 mod handover;
+mod io_errors;
 mod link;
 mod listener_set;
 mod memory;
@@ -114,7 +120,8 @@ pub mod protocol;
 
 pub use acceptor::{AcceptorConfig, AcceptorSource, AcceptorStats, AcceptorStatsHandle};
 pub use bare::{
-    BareConduit, BareConfig, BarePermit, BareRecvError, BareRx, BareSendError, BareTx, LinkLost,
+    BareConduit, BareConfig, BarePermit, BareRecvError, BareRx, BareSendError, BareSink,
+    BareStream, BareTx, LinkLost,
 };
 pub use blocks::BlockPool;
 pub use codec::{
@@ -139,5 +146,6 @@ pub use source_listener::{SourceListener, UnreadHello};
 pub use stable::{
     AckError, Candidate, ConfigError, ConnectError, DialHandshakeError, Drained, ListenerConfig,
     RecvError, RedialPolicy, SendError, SessionLost, StableConduit, StableConfig, StableListener,
-    StablePermit, StableRx, StableTx, Stats, Status, SuspendCause, Unfinished,
+    StablePermit, StableRx, StableSink, StableStream, StableTx, Stats, Status, SuspendCause,
+    Unfinished,
 };

@@ -90,6 +90,7 @@ pub trait LinkSource: Send + 'static {
 
 /// What [`LinkSource::is_fatal`] answers unless a source knows better: a wrong argument, a missing
 /// capability or a missing permission does not heal with time, everything else may.
+#[must_use]
 pub fn is_fatal_kind(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -25,17 +25,19 @@ pin_auto_traits! {
     conduits_are_send_sync_unpin_and_debug: [
         StableConduit<String>, StableTx<String>, StableRx<String>, StablePermit<'static, String>,
         StableListener<String>, BareConduit<String>, BareTx<String>, BareRx<String>,
-        BarePermit<'static, String>, SelfRef<String>, SelfRef<Raw>, Raw, RawBytes, FacetPostcard,
+        BarePermit<'static, String>, StableStream<String>, StableSink<String>, BareStream<String>,
+        BareSink<String>, SelfRef<String>, SelfRef<Raw>, Raw, RawBytes, FacetPostcard,
         FacetPostcardBorrowed,
     ];
     settings_and_figures_are_send_sync_unpin_and_debug: [
         StableConfig, ListenerConfig, RedialPolicy, BareConfig, MemoryConfig, AcceptorConfig,
-        AcceptorStats, AcceptorStatsHandle, Stats, Status, SuspendCause, Peer,
+        AcceptorStats, AcceptorStatsHandle, Stats, Status, SuspendCause, Peer, FailoverPolicy,
+        EntryFailure, Candidate<'static>, Drained, Unfinished, BlockPool, Progress,
     ];
     errors_are_send_sync_unpin_and_debug: [
         ConfigError, ConnectError, SendError, RecvError, AckError, SessionLost, BareSendError,
         BareRecvError, LinkLost, EncodeError, DecodeError, HelloError, FrameError, HandshakeError,
-        ProtocolViolation, LossReason, RejectReason,
+        ProtocolViolation, LossReason, RejectReason, DialHandshakeError, FailoverError,
     ];
     memory_links_are_send_sync_unpin_and_debug: [
         MemoryLink, MemoryTx, MemoryRx, MemoryListener, MemorySource, MemoryConnector,
@@ -61,6 +63,8 @@ fn boxed_links_can_be_sent() {
     is_send::<(BoxLinkTx, BoxLinkRx, BoxLink)>();
     fn is_send_only<T: Send + ?Sized>() {}
     is_send_only::<dyn DynLinkSource>();
+    is_send_only::<(Failover, ListenerSet, BoxUpgrade)>();
+    is_send_only::<SourceListener<MemorySource>>();
     is_send_only::<AcceptorSource<MemoryListener>>();
 }
 
@@ -92,11 +96,15 @@ async fn every_public_future_can_be_sent() {
     assert_send(tx.close());
 }
 
-/// An error, everything below it, and how many there are.
+/// Walks an error down to its root; none says again what the one below it says.
 #[track_caller]
 fn check(error: &(dyn Error + 'static), depth: usize, root: &str) {
     let chain: Vec<_> = std::iter::successors(Some(error), |&error| error.source()).collect();
     assert_eq!(chain.len(), depth, "{chain:?}");
+    let texts: Vec<_> = chain.iter().map(ToString::to_string).collect();
+    for (text, cause) in texts.iter().zip(texts.iter().skip(1)) {
+        assert!(!text.contains(cause.as_str()), "`{text}` repeats `{cause}`");
+    }
     for error in &chain {
         is_a_sentence(error);
     }
@@ -136,6 +144,20 @@ fn errors_lead_to_their_causes() {
         bytes: bytes::Bytes::new(),
     };
     check(&decode(DecodeError::new("cut off")), 3, "cut off");
+    let peer = || Peer::at("there:1");
+    for error in [
+        DialHandshakeError::NotThisProtocol { peer: peer(), source: broken() },
+        DialHandshakeError::LinkFailed { peer: peer(), source: broken() },
+    ] {
+        check(&error, 2, "the pipe broke");
+        check(&io::Error::from(error), 2, "the pipe broke");
+    }
+    let magic = HelloError::Magic.to_string();
+    check(&ProtocolViolation::from(HelloError::Magic), 2, &magic);
+    check(&ProtocolViolation::from(FrameError::Truncated), 2, &FrameError::Truncated.to_string());
+    check(&HandshakeError::Lost(LossReason::Expired), 2, &LossReason::Expired.to_string());
+    check(&EntryFailure::Failed(broken()), 2, "the pipe broke");
+    check(&EntryFailure::Fatal(Arc::new(broken())), 2, "the pipe broke");
     for error in [HelloError::Magic, HelloError::Length { actual: 3 }] {
         is_a_sentence(error);
     }
@@ -145,6 +167,31 @@ fn errors_lead_to_their_causes() {
     for error in [BareSendError::Full, BareSendError::Closed] {
         check(&error, 1, &error.to_string());
     }
+}
+
+#[test]
+fn programs_with_io_errors_lose_nothing_of_them() {
+    use io::ErrorKind;
+
+    #[track_caller]
+    fn check_kind(error: impl Into<io::Error>, kind: ErrorKind) {
+        let error = error.into();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(error.get_ref().is_some());
+    }
+    check_kind(ConfigError::PingTooRare, ErrorKind::InvalidInput);
+    check_kind(ConnectError::Fatal(broken()), ErrorKind::BrokenPipe);
+    check_kind(ConnectError::Refused(LossReason::Stopped), ErrorKind::ConnectionRefused);
+    check_kind(SendError::Full, ErrorKind::WouldBlock);
+    check_kind(SendError::Expired, ErrorKind::TimedOut);
+    check_kind(SendError::Closed, ErrorKind::BrokenPipe);
+    check_kind(AckError::NotSent(Position::from(7)), ErrorKind::InvalidInput);
+    check_kind(LinkLost(Arc::new(broken())), ErrorKind::BrokenPipe);
+    check_kind(BareSendError::from(LinkLost(Arc::new(broken()))), ErrorKind::BrokenPipe);
+    check_kind(BareSendError::Full, ErrorKind::WouldBlock);
+    let error = io::Error::from(BareRecvError::from(LinkLost(Arc::new(broken()))));
+    check(&error, 3, "the pipe broke");
+    assert_eq!(u64::from(Position::from(7)), 7);
 }
 
 /// The way down from what a sender sees, for a session that was really lost.

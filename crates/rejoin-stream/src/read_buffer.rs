@@ -87,6 +87,7 @@ pub struct ReadBuffer {
 impl ReadBuffer {
     /// A buffer that reads up to `block_bytes_max` bytes at once, at least 4 KiB. Allocates nothing
     /// yet.
+    #[must_use]
     pub fn new(block_bytes_max: usize) -> Self {
         let block_bytes_max = block_bytes_max.max(QUIET_BLOCK_BYTES);
         Self {
@@ -104,12 +105,14 @@ impl ReadBuffer {
     }
 
     /// The same, with what was read from the stream before there was a buffer.
+    #[must_use]
     pub fn with_received(block_bytes_max: usize, received: BytesMut) -> Self {
         Self { block: received, ..Self::new(block_bytes_max) }
     }
 
     /// What was received and not yet taken.
     #[inline]
+    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.block
     }

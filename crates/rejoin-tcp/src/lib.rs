@@ -66,6 +66,9 @@
 //!
 //! - `tls`: the module `tls`, with a source and a listener of encrypted links.
 
+// docs.rs says of each item which feature it needs; elsewhere this has no effect.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod config;
 mod error;
 mod link;

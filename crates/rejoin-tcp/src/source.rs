@@ -24,6 +24,18 @@ const ADDRESSES_PER_NAME_MAX: usize = 16;
 /// dropped is taken as one that waited in vain: the next one goes on behind the address where it
 /// was dropped, so a deadline shorter than all the time-outs together still reaches every address.
 ///
+/// ```
+/// use std::time::Duration;
+///
+/// use rejoin_tcp::{TcpConfig, TcpSource};
+///
+/// let mut config = TcpConfig::default();
+/// config.connect_timeout = Duration::from_secs(3);
+/// let source = TcpSource::new("gateway.example:7000") // a name, resolved anew for each attempt
+///     .or("192.0.2.7:7000") // the same peer by another way
+///     .with_config(config);
+/// ```
+///
 /// Errors are [`TcpError`]s inside an [`io::Error`]. Fatal are those that are not
 /// [transient](TcpError::is_transient).
 #[derive(Debug)]

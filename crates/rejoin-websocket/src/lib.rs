@@ -7,6 +7,9 @@
 //! No extensions, no HTTP/2, no proxies, no cookies. The handshakes and the grammar of frames are
 //! tokio-tungstenite's; sessions are the core's business.
 
+// docs.rs says of each item which feature it needs; elsewhere this has no effect.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod channel;
 mod config;
 mod error;

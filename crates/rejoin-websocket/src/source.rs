@@ -28,6 +28,12 @@ const ADDRESSES_MAX: usize = 16;
 /// [transient](WebSocketError::is_transient); for several URLs there is
 /// [`Failover`](rejoin_core::Failover).
 ///
+/// ```
+/// use rejoin_websocket::WebSocketSource;
+///
+/// let source = WebSocketSource::new("ws://gateway.example/events");
+/// ```
+///
 /// Proxies are not asked, redirects not followed and cookies not kept.
 #[derive(Debug)]
 pub struct WebSocketSource {

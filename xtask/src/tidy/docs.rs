@@ -38,6 +38,31 @@ pub(super) fn functions_state_their_contract(tree: &Tree) -> Vec<Fault> {
     faults
 }
 
+/// Code in Markdown is compiled where a source takes the file in as its documentation; that of the
+/// README at the root, by the build script of the tests.
+pub(super) fn markdown_code_is_compiled(tree: &Tree) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (path, text) in tree.texts.iter().filter(|(path, _)| path.ends_with(".md")) {
+        let is_code = |line: &str| line.trim_start().starts_with("```rust");
+        let Some(line) = text.lines().position(is_code) else { continue };
+        let compiled = match path.rsplit_once('/') {
+            None => tree.text("tests/build.rs").is_some_and(|script| script.contains(path)),
+            Some((folder, name)) => tree.sources.iter().any(|source| {
+                let from_own = source.path.starts_with(&format!("{folder}/src/"));
+                let given = if from_own { format!("/{name}\"") } else { format!("/{path}\"") };
+                let takes_in = |line: &str| {
+                    line.contains("doc = include_str!") && line.contains(given.as_str())
+                };
+                source.lines.iter().any(|line| takes_in(&line.raw))
+            }),
+        };
+        if !compiled {
+            faults.push(Fault::at(path, line, "nothing compiles this code"));
+        }
+    }
+    faults
+}
+
 fn is_library(path: &str) -> bool {
     let mut parts = path.split('/');
     parts.next() == Some("crates") && parts.nth(1) == Some("src")
@@ -47,6 +72,23 @@ fn is_library(path: &str) -> bool {
 mod tests {
     use super::*;
     use crate::tidy::tests::check;
+
+    #[test]
+    fn code_in_markdown_that_nothing_compiles_is_a_fault() {
+        let files = [
+            ("README.md", "```rust\nfn main() {}\n```"),
+            ("tests/build.rs", "//! Reads README.md."),
+            ("crates/a/README.md", "\n```rust,no_run\n```"),
+            ("crates/a/src/lib.rs", "//! It.\n#![doc = include_str!(\"../README.md\")]"),
+            ("crates/b/README.md", "text\n```rust\n```"),
+            ("crates/b/src/lib.rs", "//! It."),
+            ("docs/a.md", "```rust\n```"),
+            ("docs/b.md", "```rust\n```"),
+            ("docs/c.md", "```sh\n```"),
+            ("tests/src/lib.rs", "//! It.\n#[doc = include_str!(\"../../docs/a.md\")]"),
+        ];
+        check(markdown_code_is_compiled, &files, &["crates/b/README.md:2", "docs/b.md:1"]);
+    }
 
     #[test]
     fn a_module_without_a_purpose_is_a_fault() {

@@ -6,6 +6,8 @@
 
 mod dependencies;
 mod docs;
+mod licences;
+mod packaging;
 mod rules;
 mod source;
 mod text;
@@ -19,6 +21,8 @@ use std::{fs, io};
 use crate::Outcome;
 use crate::process::{cargo, output, root};
 use source::Source;
+
+pub(crate) use packaging::is_published;
 
 pub(crate) fn main() -> Outcome {
     let faults = faults()?;
@@ -34,7 +38,12 @@ pub(crate) fn main() -> Outcome {
 fn faults() -> Result<Vec<Fault>, Box<dyn Error>> {
     let tree = Tree::load(&root())?;
     let metadata = output(&mut cargo(["metadata", "--no-deps", "--format-version=1"]))?;
-    let mut faults = dependencies::check(&tree, &serde_json::from_str(&metadata)?);
+    let metadata = serde_json::from_str(&metadata)?;
+    let mut faults = dependencies::check(&tree, &metadata);
+    faults.extend(packaging::check(&tree, &metadata));
+    // What is not for this platform may not have been downloaded.
+    let all = ["metadata", "--all-features", "--format-version=1", "--filter-platform", &host()?];
+    faults.extend(licences::check(&tree, &serde_json::from_str(&output(&mut cargo(all))?)?));
     for check in CHECKS {
         faults.extend(check(&tree));
     }
@@ -42,9 +51,17 @@ fn faults() -> Result<Vec<Fault>, Box<dyn Error>> {
     Ok(faults)
 }
 
-const CHECKS: [fn(&Tree) -> Vec<Fault>; 8] = [
+/// The platform that this toolchain builds for.
+fn host() -> Result<String, Box<dyn Error>> {
+    let version = output(&mut cargo(["--version", "--verbose"]))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.ok_or("cargo does not say its host")?.to_owned())
+}
+
+const CHECKS: [fn(&Tree) -> Vec<Fault>; 9] = [
     docs::modules_say_what_they_are_for,
     docs::functions_state_their_contract,
+    docs::markdown_code_is_compiled,
     rules::check,
     text::protocol_is_pure,
     text::files_are_short,

@@ -19,7 +19,7 @@ pub struct LinkLost(#[source] pub Arc<io::Error>);
 #[non_exhaustive]
 pub enum BareSendError {
     /// The message has no encoding.
-    #[error("the message cannot be encoded")]
+    #[error("the message was not accepted")]
     Encode(#[source] EncodeError),
     /// The message is larger than is taken.
     #[error("the message has {bytes} bytes, at most {bytes_max} are taken")]
@@ -37,7 +37,7 @@ pub enum BareSendError {
     Closed,
     /// The link died.
     #[error("nothing can be sent any more")]
-    Lost(#[source] LinkLost),
+    Lost(#[from] LinkLost),
 }
 
 /// Nothing was received.
@@ -57,5 +57,5 @@ pub enum BareRecvError {
     },
     /// The link died, and everything received before was given out.
     #[error("nothing will be received any more")]
-    Lost(#[source] LinkLost),
+    Lost(#[from] LinkLost),
 }

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use crate::bare::adapters::{BareSink, BareStream};
 use crate::bare::driver::Driver;
 use crate::bare::error::{BareRecvError, BareSendError, LinkLost};
 use crate::bare::{BareConfig, SendEnd, Shared};
 use crate::codec::Codec;
 use crate::conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
-use crate::handover::{Claim, Received, Refusal, Taker};
+use crate::handover::{Claim, Outbox, Received, Refusal, Taker};
 use crate::link::Link;
 use crate::protocol::{CloseReason, Position};
 use crate::selfref::SelfRef;
@@ -20,7 +22,22 @@ use crate::selfref::SelfRef;
 /// says that it has come. When all handles are dropped, what was accepted is still written, and the
 /// link closed, in the background, within the time that [`BareConfig::linger`] gives; what the peer
 /// still sends is thrown away.
-#[derive(Debug)]
+///
+/// ```
+/// use rejoin_core::{BareConduit, MemoryConfig, memory_link_pair};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = memory_link_pair(MemoryConfig::default());
+/// let (tx, _rx) = BareConduit::<(u8, String)>::new(near).split();
+/// let (_tx, mut rx) = BareConduit::<(u8, String)>::new(far).split();
+/// tx.send(&(1, "one".into())).await?;
+/// tx.close().await?;
+/// assert_eq!(*rx.recv().await?.ok_or("closed")?, (1, "one".into()));
+/// assert!(rx.recv().await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub struct BareConduit<F: MsgFamily> {
     tx: BareTx<F>,
     rx: BareRx<F>,
@@ -54,6 +71,12 @@ impl<F: MsgFamily> BareConduit<F> {
     #[must_use]
     pub fn split(self) -> (BareTx<F>, BareRx<F>) {
         (self.tx, self.rx)
+    }
+}
+
+impl<F: MsgFamily> fmt::Debug for BareConduit<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BareConduit").field("lost", &self.tx.lost()).finish()
     }
 }
 
@@ -143,7 +166,22 @@ impl<F: MsgFamily> BareTx<F> {
         }
     }
 
-    fn refused(&self, refusal: Refusal) -> BareSendError {
+    /// Makes a [`Sink`](futures_sink::Sink) of this handle, for code that is written for the
+    /// `futures` crates.
+    pub fn into_sink(self) -> BareSink<F> {
+        BareSink::new(self)
+    }
+
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.shared.outbox
+    }
+
+    /// Why the link died, if it did.
+    pub(super) fn lost(&self) -> Option<LinkLost> {
+        self.shared.lost()
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) -> BareSendError {
         match refusal {
             Refusal::Encode(error) => BareSendError::Encode(error),
             Refusal::TooLarge { bytes, bytes_max } => BareSendError::TooLarge { bytes, bytes_max },
@@ -191,7 +229,6 @@ impl<F: MsgFamily> ConduitTx for BareTx<F> {
 }
 
 /// Room for one message in a [`BareTx`]. Dropping it gives the room back.
-#[derive(Debug)]
 #[must_use = "room that is not used is given back when the permit is dropped"]
 pub struct BarePermit<'a, F: MsgFamily> {
     tx: &'a BareTx<F>,
@@ -208,6 +245,12 @@ impl<F: MsgFamily> BarePermit<'_, F> {
     pub fn send(self, item: &F::Msg<'_>) -> Result<Position, BareSendError> {
         let Self { tx, claim } = self;
         claim.append(|out| F::Codec::encode(item, out)).map_err(|refusal| tx.refused(refusal))
+    }
+}
+
+impl<F: MsgFamily> fmt::Debug for BarePermit<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BarePermit").field("tx", &self.tx).finish_non_exhaustive()
     }
 }
 
@@ -239,10 +282,29 @@ impl<F: MsgFamily> BareRx<F> {
     ///
     /// Dropping the future loses nothing: a message is taken only when it is returned.
     pub async fn recv(&mut self) -> Result<Option<SelfRef<F>>, BareRecvError> {
+        let received = self.taker.next(&self.shared.inbox, &self.shared.outbox).await;
+        self.give_out(received)
+    }
+
+    /// Makes a [`Stream`](futures_core::Stream) of this handle, for code that is written for the
+    /// `futures` crates.
+    pub fn into_stream(self) -> BareStream<F> {
+        BareStream::new(self)
+    }
+
+    /// As [`recv`](Self::recv), for one who is polled.
+    pub(super) fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<SelfRef<F>>, BareRecvError>> {
         let shared = &self.shared;
-        let Some(Received { position, bytes }) =
-            self.taker.next(&shared.inbox, &shared.outbox).await
-        else {
+        let received = ready!(self.taker.poll_next(cx, &shared.inbox, &shared.outbox));
+        Poll::Ready(self.give_out(received))
+    }
+
+    fn give_out(&self, received: Option<Received>) -> Result<Option<SelfRef<F>>, BareRecvError> {
+        let shared = &self.shared;
+        let Some(Received { position, bytes }) = received else {
             return match shared.lost() {
                 Some(lost) if !shared.inbox.is_complete() => Err(BareRecvError::Lost(lost)),
                 _ => Ok(None),

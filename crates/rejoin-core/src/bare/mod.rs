@@ -3,6 +3,7 @@
 //! There are no numbers, acknowledgements or retries here; for those there is
 //! [`StableConduit`](crate::StableConduit). One message is one link payload.
 
+mod adapters;
 mod driver;
 mod error;
 mod handles;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use adapters::{BareSink, BareStream};
 pub use error::{BareRecvError, BareSendError, LinkLost};
 pub use handles::{BareConduit, BarePermit, BareRx, BareTx};
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
@@ -147,16 +147,27 @@ impl Taker {
 
     /// Waits for the next item; `None` when nothing more comes. Dropping the future takes nothing.
     pub(crate) async fn next(&mut self, inbox: &Inbox, outbox: &Outbox) -> Option<Received> {
-        if self.items.is_empty() && !poll_fn(|cx| inbox.poll_take(cx, &mut self.items)).await {
-            return None;
+        poll_fn(|cx| self.poll_next(cx, inbox, outbox)).await
+    }
+
+    /// As [`next`](Self::next), for one who is polled.
+    #[inline]
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        inbox: &Inbox,
+        outbox: &Outbox,
+    ) -> Poll<Option<Received>> {
+        if self.items.is_empty() && !ready!(inbox.poll_take(cx, &mut self.items)) {
+            return Poll::Ready(None);
         }
-        let bytes = self.items.pop_front()?;
+        let Some(bytes) = self.items.pop_front() else { return Poll::Ready(None) };
         let position = self.next;
         self.next = position.next();
         self.consumed += item_cost(bytes.len());
         if self.consumed >= inbox.report_after.load(Ordering::Relaxed) {
             outbox.consume(std::mem::take(&mut self.consumed));
         }
-        Some(Received { position, bytes })
+        Poll::Ready(Some(Received { position, bytes }))
     }
 }

@@ -16,4 +16,4 @@ pub(crate) use inbox::{Inbox, Received, Taker};
 pub(crate) use offer::Offer;
 pub(crate) use outbox::{Items, Migration, Outbox, Refusal};
 pub(crate) use pool::Pool;
-pub(crate) use room::Claim;
+pub(crate) use room::{Claim, Place};

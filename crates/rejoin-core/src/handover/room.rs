@@ -1,5 +1,7 @@
 //! Waiting for room in an outbox, in the order of arrival, and keeping room for later.
 
+mod place;
+
 use std::future::poll_fn;
 use std::sync::MutexGuard;
 use std::task::{Context, Poll};
@@ -10,6 +12,8 @@ use crate::codec::EncodeError;
 use crate::handover::outbox::OutboxState;
 use crate::handover::{Outbox, Refusal};
 use crate::protocol::Position;
+
+pub(crate) use place::Place;
 
 /// How much a sender that is never made to wait sends before it lets the driver run, which may
 /// have nothing but the sender's thread to run on. What was sent just now is still in the caches

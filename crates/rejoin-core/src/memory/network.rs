@@ -12,7 +12,26 @@ use super::channel::Channel;
 use super::link::{MemoryLink, memory_link_pair};
 use crate::source::{Attachment, LinkListener, LinkSource};
 
-/// A listener within this process, and what dials it. Both belong to a network of their own.
+/// A listener within this process, and what dials it. Both belong to a network of their own, which
+/// fails on demand: for tests of what is built on conduits.
+///
+/// ```
+/// use rejoin_core::{MemoryConfig, StableConduit, StableListener, memory_listener};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (listener, connector) = memory_listener(MemoryConfig::default());
+/// let mut listener = StableListener::<String>::new(listener);
+/// let dial = StableConduit::<String>::connect(connector.source());
+/// let (near, far) = tokio::join!(dial, listener.accept());
+/// let ((tx, _rx), (_tx, mut rx)) = (near?.split(), far?.split());
+///
+/// connector.network().cut_links();
+/// tx.send(&"arrives all the same".into()).await?;
+/// assert_eq!(*rx.recv().await?.ok_or("closed")?, "arrives all the same");
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub fn memory_listener(config: MemoryConfig) -> (MemoryListener, MemoryConnector) {
     MemoryNetwork::new().listen(config)

@@ -12,6 +12,18 @@ use crate::protocol::error::FrameError;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(u64);
 
+impl From<u64> for Position {
+    fn from(count: u64) -> Self {
+        Self::new(count)
+    }
+}
+
+impl From<Position> for u64 {
+    fn from(position: Position) -> Self {
+        position.get()
+    }
+}
+
 impl Position {
     /// The place of the item before which `count` items were sent.
     #[must_use]

@@ -1,4 +1,4 @@
-//! The handles of a stable conduit.
+//! The sending handles of a stable conduit, and how one comes about. The receiving one is in `rx.rs`.
 
 use std::fmt;
 use std::io;
@@ -12,15 +12,17 @@ use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
 use crate::codec::{Codec, DecodeError};
-use crate::conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
-use crate::handover::{Claim, Received, Refusal, Taker};
-use crate::protocol::{CloseReason, Position, item_cost};
+use crate::conduit::{Conduit, ConduitTx, ConduitTxPermit, MsgFamily};
+use crate::handover::{Claim, Refusal};
+use crate::protocol::{CloseReason, Position};
 use crate::selfref::SelfRef;
 use crate::source::LinkSource;
+use crate::stable::adapters::StableSink;
 use crate::stable::config::StableConfig;
 use crate::stable::driver::Driver;
-use crate::stable::error::{AckError, ConnectError, RecvError, SendError, SessionLost};
+use crate::stable::error::{AckError, ConnectError, SendError, SessionLost};
 use crate::stable::registrar::Registrar;
+use crate::stable::rx::StableRx;
 use crate::stable::shared::{Receipts, Shared};
 use crate::stable::status::{Stats, Status};
 
@@ -32,7 +34,6 @@ use crate::stable::status::{Stats, Status};
 ///
 /// When all handles of a conduit are dropped, it goes on in the background until everything that
 /// was accepted is delivered or the [linger limit](StableConfig::linger) has passed.
-#[derive(Debug)]
 pub struct StableConduit<F: MsgFamily> {
     tx: StableTx<F>,
     rx: StableRx<F>,
@@ -63,6 +64,18 @@ impl<F: MsgFamily> StableConduit<F> {
     ///
     /// Must be called within a tokio runtime with time enabled; the conduit is driven by a task on
     /// that runtime.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rejoin_core::{ConnectError, LinkSource, StableConduit, StableConfig};
+    /// # async fn open(source: impl LinkSource) -> Result<(), ConnectError> {
+    /// let mut config = StableConfig::default();
+    /// config.outage_max = Duration::from_secs(3600);
+    /// config.redial.connect_limit = Duration::from_secs(60);
+    /// let conduit = StableConduit::<String>::connect_with(source, config).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -124,6 +137,12 @@ impl<F: MsgFamily> StableConduit<F> {
     }
 }
 
+impl<F: MsgFamily> fmt::Debug for StableConduit<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StableConduit").field("status", &*self.tx.shared().status.borrow()).finish()
+    }
+}
+
 impl<F: MsgFamily> Conduit for StableConduit<F> {
     type Msg = F;
     type Tx = StableTx<F>;
@@ -136,10 +155,10 @@ impl<F: MsgFamily> Conduit for StableConduit<F> {
 
 /// Keeps a conduit from ending in the background.
 #[derive(Debug)]
-struct Handle(Arc<Shared>);
+pub(super) struct Handle(pub(super) Arc<Shared>);
 
 impl Handle {
-    fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         shared.outbox.add_handle();
         Self(shared)
     }
@@ -158,6 +177,26 @@ impl Drop for Handle {
 }
 
 /// The sending half of a [`StableConduit`]. Clones send on the same conduit.
+///
+/// ```
+/// # use rejoin_core::StableTx;
+/// async fn run(tx: StableTx<String>) -> Result<(), Box<dyn std::error::Error>> {
+///     let position = tx.send(&"waits for room".into()).await?;
+///     tx.acked(position).await?; // the peer has it
+///
+///     // Room first: the send itself then takes no time, and cannot be cancelled half-way.
+///     let permit = tx.reserve().await?;
+///     permit.send(&"at once".into())?;
+///
+///     if let Err(lost) = tx.close().await {
+///         for (position, bytes) in tx.take_unacknowledged() {
+///             let message = StableTx::<String>::decode(bytes)?;
+///             eprintln!("{lost}: whether {position} arrived is not known: {}", *message);
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct StableTx<F: MsgFamily> {
     handle: Handle,
     family: PhantomData<fn(F)>,
@@ -345,6 +384,12 @@ impl<F: MsgFamily> StableTx<F> {
         SelfRef::decode(bytes).map_err(|(error, _)| error)
     }
 
+    /// Makes a [`Sink`](futures_sink::Sink) of this handle, for code that is written for the
+    /// `futures` crates.
+    pub fn into_sink(self) -> StableSink<F> {
+        StableSink::new(self)
+    }
+
     /// Watches where the conduit stands.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
@@ -388,7 +433,7 @@ impl<F: MsgFamily> StableTx<F> {
         })
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.handle.0
     }
 
@@ -401,7 +446,7 @@ impl<F: MsgFamily> StableTx<F> {
         wait_for(shared, |receipts| receipts.acknowledged >= count).await
     }
 
-    fn refused(&self, refusal: Refusal) -> SendError {
+    pub(super) fn refused(&self, refusal: Refusal) -> SendError {
         match refusal {
             Refusal::Encode(error) => SendError::Encode(error),
             Refusal::TooLarge { bytes, bytes_max } => SendError::TooLarge { bytes, bytes_max },
@@ -469,7 +514,6 @@ impl<F: MsgFamily> ConduitTx for StableTx<F> {
 
 /// Room for one message in a [`StableTx`]. Dropping it gives the room back.
 #[must_use = "room that is not used is given back when the permit is dropped"]
-#[derive(Debug)]
 pub struct StablePermit<'a, F: MsgFamily> {
     tx: &'a StableTx<F>,
     claim: Claim<'a>,
@@ -488,103 +532,17 @@ impl<F: MsgFamily> StablePermit<'_, F> {
     }
 }
 
+impl<F: MsgFamily> fmt::Debug for StablePermit<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StablePermit").field("tx", &self.tx).finish_non_exhaustive()
+    }
+}
+
 impl<F: MsgFamily> ConduitTxPermit for StablePermit<'_, F> {
     type Msg = F;
     type Error = SendError;
 
     fn send(self, item: &F::Msg<'_>) -> Result<Position, SendError> {
         self.send(item)
-    }
-}
-
-/// The receiving half of a [`StableConduit`].
-pub struct StableRx<F: MsgFamily> {
-    handle: Handle,
-    taker: Taker,
-    family: PhantomData<fn() -> F>,
-}
-
-impl<F: MsgFamily> StableRx<F> {
-    fn new(shared: Arc<Shared>) -> Self {
-        Self { handle: Handle::new(shared), taker: Taker::default(), family: PhantomData }
-    }
-
-    /// Waits for the next message; `None` when the peer has closed the conduit.
-    ///
-    /// # Errors
-    ///
-    /// When the session is lost, after everything received before; or when a message cannot be
-    /// decoded, which does not keep the next call from giving the next one.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future loses nothing: a message is taken only when it is returned.
-    pub async fn recv(&mut self) -> Result<Option<SelfRef<F>>, RecvError> {
-        let shared = &self.handle.0;
-        let Some(Received { position, bytes }) =
-            self.taker.next(&shared.inbox, &shared.outbox).await
-        else {
-            return match shared.lost() {
-                Some(lost) if !shared.inbox.is_complete() => Err(RecvError::Lost(lost.clone())),
-                _ => Ok(None),
-            };
-        };
-        // There is one receiving handle, so nobody else adds to it.
-        let consumed = shared.consumed.load(Ordering::Relaxed) + item_cost(bytes.len());
-        shared.consumed.store(consumed, Ordering::Relaxed);
-        match SelfRef::decode(bytes) {
-            Ok(item) => Ok(Some(item)),
-            Err((source, bytes)) => Err(RecvError::Decode { position, source, bytes }),
-        }
-    }
-
-    /// The position of the message that [`recv`](Self::recv) gave out last.
-    #[must_use]
-    pub fn last_position(&self) -> Option<Position> {
-        self.taker.next_position().previous()
-    }
-
-    /// Acknowledges the message at `position` and all before it, where
-    /// [`manual_ack`](StableConfig::manual_ack) is set; elsewhere, and for what is acknowledged
-    /// already, this has no effect. A position that was not received yet counts as the last that
-    /// was.
-    ///
-    /// Until then the sender keeps the messages, and gets them back if this process dies.
-    pub fn acknowledge(&self, position: Position) {
-        let count = position.next().min(self.taker.next_position());
-        self.handle.0.outbox.acknowledge(count.get());
-    }
-
-    /// As [`StableTx::take_unacknowledged`], for when no sending handle is left.
-    #[must_use]
-    pub fn take_unacknowledged(&self) -> Vec<(Position, Bytes)> {
-        self.handle.0.take_unacknowledged()
-    }
-
-    /// Watches where the conduit stands.
-    #[must_use]
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.handle.0.status.subscribe()
-    }
-
-    /// The figures of this moment.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.handle.0.stats()
-    }
-}
-
-impl<F: MsgFamily> ConduitRx for StableRx<F> {
-    type Msg = F;
-    type Error = RecvError;
-
-    async fn recv(&mut self) -> Result<Option<SelfRef<F>>, RecvError> {
-        self.recv().await
-    }
-}
-
-impl<F: MsgFamily> fmt::Debug for StableRx<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StableRx").field("status", &*self.handle.0.status.borrow()).finish()
     }
 }

@@ -136,6 +136,16 @@ impl Default for RedialPolicy {
 
 /// Settings of a [`StableListener`](crate::StableListener).
 ///
+/// ```
+/// use rejoin_core::ListenerConfig;
+///
+/// let mut config = ListenerConfig::default();
+/// config.sessions_max = 500;
+/// config.buffered_bytes_max = 256 << 20; // for all sessions together
+/// config.conduit.send_log_bytes_max = 1 << 20; // for each
+/// assert!(config.validate().is_ok());
+/// ```
+///
 /// # Memory
 ///
 /// Besides its pending handshakes, for which see [`AcceptorConfig`], a listener holds at most

@@ -116,7 +116,7 @@ impl From<DialHandshakeError> for io::Error {
 #[non_exhaustive]
 pub enum SendError {
     /// The message has no encoding.
-    #[error("the message cannot be encoded")]
+    #[error("the message was not accepted")]
     Encode(#[source] EncodeError),
     /// The message is larger than this side or the peer takes.
     #[error("the message has {bytes} bytes, at most {bytes_max} are taken")]
@@ -137,7 +137,7 @@ pub enum SendError {
     Closed,
     /// The session is lost.
     #[error("nothing can be sent any more")]
-    Lost(#[source] SessionLost),
+    Lost(#[from] SessionLost),
 }
 
 /// Nothing was received.
@@ -157,7 +157,7 @@ pub enum RecvError {
     },
     /// The session is lost, and everything received before was given out.
     #[error("nothing will be received any more")]
-    Lost(#[source] SessionLost),
+    Lost(#[from] SessionLost),
 }
 
 /// The peer has not acknowledged everything.
@@ -166,7 +166,7 @@ pub enum RecvError {
 pub enum AckError {
     /// The session was lost before.
     #[error("the message is not known to be delivered")]
-    Lost(#[source] SessionLost),
+    Lost(#[from] SessionLost),
     /// No message with this position was accepted.
     #[error("no message {0} was accepted")]
     NotSent(Position),

@@ -38,6 +38,38 @@ const LINKS_WAITING: usize = 4;
 ///
 /// A task routes links to their sessions whether or not [`accept`](Self::accept) is called. When
 /// the listener is dropped, that task stops: the sessions go on with the links that they have.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rejoin_core::{LinkListener, ListenerConfig, StableListener};
+///
+/// async fn serve(
+///     links: impl LinkListener,
+///     stop: impl Future<Output = ()>,
+/// ) -> Result<(), Box<dyn std::error::Error>> {
+///     let mut config = ListenerConfig::default();
+///     config.sessions_max = 100;
+///     let mut sessions = StableListener::<String>::with_config(links, config)?;
+///     tokio::pin!(stop);
+///     loop {
+///         let conduit = tokio::select! {
+///             accepted = sessions.accept() => accepted?,
+///             () = &mut stop => break,
+///         };
+///         tokio::spawn(async move {
+///             let (_tx, mut rx) = conduit.split();
+///             while let Ok(Some(message)) = rx.recv().await {
+///                 println!("{}", *message);
+///             }
+///         });
+///     }
+///     // Peers are told to come back in 5 s, and get 30 s to finish.
+///     let drained = sessions.drain(Duration::from_secs(5), Duration::from_secs(30)).await;
+///     println!("{} did not finish", drained.unfinished.len());
+///     Ok(())
+/// }
+/// ```
 pub struct StableListener<F: MsgFamily> {
     accepted: mpsc::Receiver<StableConduit<F>>,
     table: Arc<Table>,

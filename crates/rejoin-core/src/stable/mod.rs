@@ -1,5 +1,6 @@
 //! The stable conduit: the protocol of [`protocol`](crate::protocol), driven over real links.
 
+mod adapters;
 mod ages;
 mod allowance;
 mod backoff;
@@ -14,11 +15,14 @@ mod offers;
 mod packing;
 mod refuse;
 mod registrar;
+mod rx;
 mod shared;
 mod status;
 
-pub use conduit::{StableConduit, StablePermit, StableRx, StableTx};
+pub use adapters::{StableSink, StableStream};
+pub use conduit::{StableConduit, StablePermit, StableTx};
 pub use config::{ConfigError, ListenerConfig, RedialPolicy, StableConfig};
 pub use error::{AckError, ConnectError, DialHandshakeError, RecvError, SendError, SessionLost};
 pub use listener::{Candidate, Drained, StableListener, Unfinished};
+pub use rx::StableRx;
 pub use status::{Stats, Status, SuspendCause};

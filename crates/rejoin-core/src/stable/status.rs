@@ -10,6 +10,22 @@ use crate::link::Peer;
 use crate::protocol::{CloseReason, LossReason};
 
 /// Where a stable conduit stands.
+///
+/// ```
+/// # use rejoin_core::{Status, StableTx};
+/// async fn watch(tx: StableTx<String>) {
+///     let mut status = tx.status();
+///     drop(tx); // it would keep the conduit open
+///     while status.changed().await.is_ok() {
+///         match &*status.borrow_and_update() {
+///             Status::Connected { peer, generation, .. } => println!("link {generation} to {peer}"),
+///             Status::Suspended { cause, attempts, .. } => println!("away: {cause} ({attempts})"),
+///             other if other.is_final() => break,
+///             _ => {}
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Status {
