@@ -4,7 +4,7 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use rejoin_serial::{ConnectError, SendError, StableConduit, StableTx};
+use rejoin_serial::{ConnectError, SendError, StableConduit, StableTx, Status};
 use tokio::time::{Interval, interval};
 
 use crate::Failure;
@@ -16,24 +16,28 @@ use crate::reading::Reading;
 
 /// Runs until it is told to stop, or until the gateway has all readings that were to be taken.
 pub(crate) async fn run(options: &DeviceOptions) -> Result<(), Failure> {
-    let device = Device {
+    let mut device = Device {
         clock: interval(Duration::from_millis(options.interval)),
         journal: Journal::open(&options.journal)?,
         readings_max: options.readings.unwrap_or(u64::MAX),
     };
     let mut stop = pin!(line::told_to_stop(&options.line));
-    tokio::select! {
-        sent = send_all(device, &options.line) => {
-            let last = sent?;
-            if options.line.supervised {
-                stop.await;
-            }
-            // Whatever comes of it: everything was acknowledged.
-            let _ = last.close().await;
-            Ok(())
+    loop {
+        let tx = tokio::select! {
+            sent = send_all(&mut device, &options.line) => sent?,
+            // The journal has what is not delivered.
+            () = &mut stop => return Ok(()),
+        };
+        let mut status = tx.status();
+        tokio::select! {
+            () = &mut stop, if options.line.supervised => {}
+            // The story still goes on: it wants to see a session, also one without readings.
+            _ = status.wait_for(Status::is_final), if options.line.supervised => continue,
+            else => {}
         }
-        // The journal has what is not delivered.
-        () = &mut stop => Ok(()),
+        // Whatever comes of it: everything was acknowledged.
+        let _ = tx.close().await;
+        return Ok(());
     }
 }
 
@@ -73,11 +77,11 @@ impl Device {
 
 /// Sends everything, in one session after another; gives the last one, in which nothing is left to
 /// acknowledge.
-async fn send_all(mut device: Device, line: &LineOptions) -> Result<StableTx<Reading>, Failure> {
+async fn send_all(device: &mut Device, line: &LineOptions) -> Result<StableTx<Reading>, Failure> {
     let mut next = device.journal.first();
     loop {
-        let tx = connect(&mut device, line).await?;
-        match send_from(&mut next, &mut device, &tx).await? {
+        let tx = connect(device, line).await?;
+        match send_from(&mut next, device, &tx).await? {
             Ended::Delivered => return Ok(tx),
             Ended::SessionLost => {
                 // Positions mean nothing in another session. The reading has its own number, and the

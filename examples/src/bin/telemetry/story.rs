@@ -27,7 +27,7 @@ use crate::verdict::Verdict;
 /// How long nothing may happen. Something always does: both are patient, but the harm is short.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
-/// How many lines of the two may wait to be read.
+/// How many lines of one of the two may wait to be read.
 const LINES_WAITING: usize = 64;
 
 /// One of the two.
@@ -86,8 +86,6 @@ struct Story<'a> {
     database: PathBuf,
     device: Worker,
     gateway: Worker,
-    lines: mpsc::Receiver<(Who, Event)>,
-    tell: mpsc::Sender<(Who, Event)>,
     rows: u64,
     delivered: bool,
     tally: Verdict,
@@ -112,8 +110,7 @@ impl<'a> Story<'a> {
             Some(path) => path.clone(),
             None => cable.folder().join("telemetry.sqlite"),
         };
-        let (tell, lines) = mpsc::channel(LINES_WAITING);
-        let start = |who| Worker::start(who, options, &cable, &database, tell.clone());
+        let start = |who| Worker::start(who, options, &cable, &database);
         let (gateway, device) = (start(Who::Gateway)?, start(Who::Device)?);
         let screen = Screen::new(options.readings, options.json);
         Ok(Self {
@@ -122,8 +119,6 @@ impl<'a> Story<'a> {
             database,
             device,
             gateway,
-            lines,
-            tell,
             rows: 0,
             delivered: false,
             tally: Verdict::default(),
@@ -134,7 +129,8 @@ impl<'a> Story<'a> {
     async fn tell(&mut self) -> Result<(), Failure> {
         for (deed, part) in DEEDS.into_iter().zip(1..) {
             let due = self.options.readings * part / (DEEDS.len() as u64 + 1);
-            while self.rows < due {
+            // Who has no link would not notice that the plug is pulled.
+            while self.rows < due || !self.device.has_link || !self.gateway.has_link {
                 self.hear().await?;
             }
             self.screen.log(&deed.to_string());
@@ -157,9 +153,9 @@ impl<'a> Story<'a> {
             }
             Deed::Restart(who) => {
                 self.worker(who).kill().await?;
-                let (options, tell) = (self.options, self.tell.clone());
-                *self.worker(who) = Worker::start(who, options, &self.cable, &self.database, tell)?;
-                // What the former device has said of itself is over.
+                let worker = Worker::start(who, self.options, &self.cable, &self.database)?;
+                // What the former one has said, and nobody has read yet, goes with it.
+                *self.worker(who) = worker;
                 self.delivered &= who != Who::Device;
                 self.tally.restarts += 1;
             }
@@ -169,18 +165,17 @@ impl<'a> Story<'a> {
 
     /// Waits for the next thing that one of the two tells.
     async fn hear(&mut self) -> Result<(Who, Event), Failure> {
-        let (who, event) = tokio::select! {
-            biased;
-            heard = timeout(STUCK_AFTER, self.lines.recv()) => {
-                let heard = heard.map_err(|_| "neither the device nor the gateway goes on")?;
-                heard.expect("the story holds a sender")
+        let heard = async {
+            tokio::select! {
+                event = self.device.lines.recv() => (Who::Device, event),
+                event = self.gateway.lines.recv() => (Who::Gateway, event),
             }
-            ended = self.device.process.wait() => {
-                return Err(format!("the device has ended by itself: {}", ended?).into());
-            }
-            ended = self.gateway.process.wait() => {
-                return Err(format!("the gateway has ended by itself: {}", ended?).into());
-            }
+        };
+        let heard = timeout(STUCK_AFTER, heard).await;
+        let (who, event) = heard.map_err(|_| "neither the device nor the gateway goes on")?;
+        let Some(event) = event else {
+            let status = self.worker(who).process.wait().await?;
+            return Err(format!("the {who} has ended by itself: {status}").into());
         };
         match &event {
             Event::Stored { rows, repeats } => {
@@ -191,6 +186,12 @@ impl<'a> Story<'a> {
             Event::Session if who == Who::Device => self.tally.sessions += 1,
             Event::Link(number) if who == Who::Device && *number > 1 => self.tally.resumes += 1,
             Event::Delivered(_) => self.delivered = true,
+            _ => {}
+        }
+        let worker = self.worker(who);
+        match &event {
+            Event::Link(_) => worker.has_link = true,
+            Event::Away(_) | Event::Lost(_) => worker.has_link = false,
             _ => {}
         }
         self.screen.show(who, &event);
@@ -212,18 +213,16 @@ struct Worker {
     process: Child,
     /// When this is closed, it stops.
     stdin: Option<ChildStdin>,
+    /// What it tells.
+    lines: mpsc::Receiver<Event>,
+    /// Whether its session has a link, as it says.
+    has_link: bool,
     /// How many readings it says to have received again.
     repeats: u64,
 }
 
 impl Worker {
-    fn start(
-        who: Who,
-        options: &StoryOptions,
-        cable: &Cable,
-        database: &Path,
-        tell: mpsc::Sender<(Who, Event)>,
-    ) -> io::Result<Self> {
+    fn start(who: Who, options: &StoryOptions, cable: &Cable, database: &Path) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(who.to_string()).arg("--supervised");
         command.arg("--port").arg(cable.port(who.end()));
@@ -240,16 +239,17 @@ impl Worker {
         let mut process = command.spawn()?;
         let stdin = process.stdin.take();
         let stdout = process.stdout.take().expect("it is a pipe");
+        let (tell, told) = mpsc::channel(LINES_WAITING);
         tokio::spawn(async move {
             let mut lines = BufReader::new(stdout).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 let Ok(event) = line.parse() else { continue };
-                if tell.send((who, event)).await.is_err() {
+                if tell.send(event).await.is_err() {
                     return;
                 }
             }
         });
-        Ok(Self { who, process, stdin, repeats: 0 })
+        Ok(Self { who, process, stdin, lines: told, has_link: false, repeats: 0 })
     }
 
     /// As a power cut does it.
