@@ -36,6 +36,6 @@ pub(crate) async fn told_to_stop(line: &LineOptions) {
         let _ = wait.await;
     } else if tokio::signal::ctrl_c().await.is_err() {
         // There are no signals here, so nobody can tell.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
