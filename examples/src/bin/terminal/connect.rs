@@ -33,7 +33,7 @@ enum Ended {
 /// Runs `command` there, or a shell; gives its exit code.
 pub(crate) async fn run(address: &Address, command: &[String], quiet: bool) -> Result<u8, Failure> {
     let conduit = StableConduit::<Message>::connect_with(address.source(), settings()).await?;
-    let status = conduit.status();
+    let mut status = conduit.status();
     let (tx, mut rx) = conduit.split();
     let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
     let start = Message::Start { command: command.to_vec(), term, size: window_size() };
@@ -48,7 +48,12 @@ pub(crate) async fn run(address: &Address, command: &[String], quiet: bool) -> R
     };
     drop(raw);
     // Whether or not the server hears of it now: it has nothing more to say.
-    let _ = timeout(LEAVE_WITHIN, tx.close()).await;
+    let leave = async {
+        let _ = tx.close().await;
+        // The reason that the server gave is there with the end, a moment later.
+        let _ = status.wait_for(Status::is_final).await;
+    };
+    let _ = timeout(LEAVE_WITHIN, leave).await;
     match ended? {
         Ended::Exited(code) => Ok(code),
         Ended::Left => Ok(UNKNOWN),

@@ -85,9 +85,11 @@ async fn attend(conduit: StableConduit<Message>) -> Result<(), Failure> {
     let Shell { mut process, output, input } = shell;
     let ended = tokio::select! {
         printed = print(output, &mut process, &tx) => printed,
-        // The client has left. Dropping the process kills it.
+        // The client has left.
         typed = pass_typed(&mut rx, input) => typed.map(|()| None),
     };
+    // Its terminal is gone, and it is waited for, so that nothing of it is left. No error if it had ended.
+    let _ = process.kill().await;
     if let Some(exit_code) = ended? {
         tx.send(&Message::Exited(exit_code)).await?;
         // A close waits for some seconds only, and the client may be away for hours.
