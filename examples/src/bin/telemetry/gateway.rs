@@ -17,7 +17,7 @@ use crate::reading::Reading;
 
 /// A transaction takes as much time for one reading as for many, so readings are waited for, up to
 /// this long, …
-const BATCH_TIME: Duration = Duration::from_millis(20);
+pub(crate) const BATCH_TIME: Duration = Duration::from_millis(200);
 /// … and up to so many.
 const BATCH_READINGS: usize = 256;
 

@@ -15,11 +15,12 @@ use rejoin_conformance::line::{Cable, End, Noise};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::Failure;
 use crate::database::Audit;
 use crate::event::Event;
+use crate::gateway::BATCH_TIME;
 use crate::options::StoryOptions;
 use crate::screen::Screen;
 use crate::verdict::Verdict;
@@ -152,6 +153,9 @@ impl<'a> Story<'a> {
                 self.tally.unplugged += 1;
             }
             Deed::Restart(who) => {
+                // The gateway has just told of a batch. Late in the next one is the worst moment: it has
+                // many readings then that it has not stored, and must not have acknowledged.
+                sleep(BATCH_TIME * 3 / 4).await;
                 self.worker(who).kill().await?;
                 let worker = Worker::start(who, self.options, &self.cable, &self.database)?;
                 // What the former one has said, and nobody has read yet, goes with it.
