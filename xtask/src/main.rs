@@ -10,6 +10,7 @@ mod fuzz;
 mod memcheck;
 mod mutants;
 mod process;
+mod scaffold;
 mod sim;
 mod soak;
 mod test;
@@ -74,6 +75,9 @@ enum Xtask {
     Fuzz(fuzz::Options),
     /// Runs the tests of the one module with `unsafe` code under a checker of memory.
     Memcheck,
+    /// Begins a crate for a new transport, which compiles and tells what is to be written.
+    #[command(subcommand)]
+    Scaffold(scaffold::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
         Xtask::Mutants(options) => mutants::main(&options),
         Xtask::Fuzz(options) => fuzz::main(&options),
         Xtask::Memcheck => memcheck::main(),
+        Xtask::Scaffold(options) => scaffold::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };
