@@ -13,6 +13,11 @@ pub mod sim;
 #[doc = include_str!("../../docs/guide.md")]
 mod guide {}
 
+/// The code of the page for authors of transports.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-transport.md")]
+mod writing_a_transport {}
+
 use std::future::pending;
 use std::time::Duration;
 

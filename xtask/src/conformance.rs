@@ -125,6 +125,8 @@ impl Suite {
         // The suite's own crate tests the transport of the core.
         let package = if package == "conformance" { "memory" } else { package };
         match self.test.strip_prefix("conformance_") {
+            // An example is called by its own name.
+            Some(variant) if package == "examples" => variant.to_owned(),
             Some(variant) => format!("{package} {variant}"),
             None => package.to_owned(),
         }
