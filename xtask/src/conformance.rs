@@ -290,12 +290,15 @@ mod tests {
                 { "name": "conformance", "kind": ["lib"] },
                 { "name": "conformance", "kind": ["test"] },
             ]},
+            { "name": "rejoin-examples", "targets": [
+                { "name": "conformance_custom_link", "kind": ["test"] },
+            ]},
         ]});
         let suites = suites(&metadata);
         let names: Vec<_> = suites.iter().map(Suite::transport).collect();
-        assert_eq!(names, ["memory", "tcp", "tcp tls"]);
-        assert!(suites[1].features.is_empty());
-        assert_eq!(suites[2].features, ["tls"], "or it is not built");
+        assert_eq!(names, ["memory", "custom_link", "tcp", "tcp tls"]);
+        assert!(suites[2].features.is_empty());
+        assert_eq!(suites[3].features, ["tls"], "or it is not built");
     }
 
     #[test]

@@ -118,6 +118,7 @@ impl Server {
                     events += 1;
                 }
                 conduit = self.sessions.accept() => {
+                    // One that ends early has lost its client, and nothing is left to be done for it.
                     tokio::spawn(fanout::feed(conduit?, publish.subscribe(), events));
                     clients += 1;
                 }
