@@ -16,7 +16,7 @@ use crate::{Event, Failure};
 /// How many clients have nothing to suffer.
 const BRISK: usize = 4;
 /// How long the slow client takes for an event; several happen meanwhile.
-const SLOW: Duration = Duration::from_millis(10);
+const SLOW: Duration = Duration::from_millis(5);
 const EVENTS_PER_SECOND: u32 = 500;
 /// How many bytes pass between a cut and the next; a connection has its handshakes behind it then.
 const BYTES_BETWEEN_CUTS: u64 = 4000;

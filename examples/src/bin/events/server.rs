@@ -34,7 +34,7 @@ const LINKS_WAITING_MAX: usize = 256;
 
 /// How much is sent to a client before it has acknowledged it. Little: what is in here is no longer
 /// fresh, and cannot be left out any more.
-const SEND_LOG_BYTES_MAX: usize = 16 * 1024;
+const SEND_LOG_BYTES_MAX: usize = 8 * 1024;
 
 /// When the clients of a server that ends are to try again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);

@@ -68,6 +68,9 @@ pub(crate) async fn follow(
             tokio::time::sleep(slow).await;
         }
     }
+    // The answer to the close of the server must be out before this process ends, or else the server
+    // takes it for one that may come back.
+    tx.close().await?;
     seen.resumes = tx.stats().resumes;
     Ok(seen)
 }
