@@ -45,14 +45,14 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether everybody can account for every event, nobody but the slow one missed any, and all
-    /// heard the goodbye.
+    /// Whether everybody can account for every event, the slow one has missed some, and all heard the
+    /// goodbye. On a machine that stands still for a second, others are told of missing some, too.
     pub(crate) fn good(&self) -> bool {
         self.served.drained.unfinished.is_empty()
             && self.clients.iter().all(|(kind, seen)| {
                 seen.told_goodbye
                     && seen.wrong == 0
-                    && (seen.skipped > 0) == (*kind == "slow")
+                    && (*kind != "slow" || seen.skipped > 0)
                     && (*kind != "cut" || seen.resumes >= self.cuts)
             })
     }
