@@ -44,7 +44,10 @@ impl LinkSource for XyzSource {
     async fn next_link(&mut self) -> io::Result<Attachment<XyzLink>> {
         match self.dial().await {
             Ok(link) => Ok(Attachment::initiator(link)),
-            Err(source) => Err(XyzError::Connect { address: self.address.clone(), source }.into()),
+            Err(source) => {
+                let address = self.address.clone();
+                Err(XyzError::Connect { address, source }.into())
+            }
         }
     }
 
