@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -194,15 +196,48 @@ fn senseless_options_are_refused_in_clear_words() {
     check_refused(ECHO, "shout", "unrecognized subcommand 'shout'");
 }
 
+/// Every option and command that `program` lists says what it is for, and so do those of its commands.
+#[track_caller]
+fn check_help(program: &str, command: &str) {
+    let help = printed(program, &format!("{command} --help"));
+    assert!(help.contains("Usage: "), "{help}");
+    let lines: Vec<_> = help.lines().collect();
+    assert!(lines[0].len() > 20, "it does not say what it is for: {help}");
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut section = "";
+    for (index, line) in lines.iter().enumerate() {
+        if indent(line) == 0 && line.ends_with(':') {
+            section = line;
+        }
+        let is_entry = match section {
+            "Commands:" => indent(line) == 2,
+            "Options:" => line.trim_start().starts_with('-') && indent(line) <= 6,
+            _ => false,
+        };
+        if !is_entry {
+            continue;
+        }
+        let said_here = line.trim_start().contains("  ");
+        let said_below = lines.get(index + 1).is_some_and(|next| indent(next) > 6);
+        assert!(said_here || said_below, "`{line}` says nothing: {help}");
+        let word = line.split_whitespace().next().unwrap();
+        if section == "Commands:" && word != "help" {
+            check_help(program, &format!("{command} {word}"));
+        }
+    }
+}
+
 #[test]
 fn every_program_has_help() {
-    let help = printed(SURVIVE, "--help");
-    for option in ["--messages", "--size", "--cuts", "--seed", "--json", "--show-schedule"] {
-        assert!(help.contains(option), "no {option} in {help}");
+    let folder = Path::new(ECHO).parent().unwrap();
+    let mut programs = 0;
+    for source in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin")).unwrap() {
+        let name = source.unwrap().path().with_extension("").file_name().unwrap().to_owned();
+        let program = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
+        check_help(program.to_str().unwrap(), "");
+        programs += 1;
     }
-    assert!(printed(ECHO, "--help").contains("serve"));
-    assert!(printed(ECHO, "serve --help").contains("--listen"));
-    assert!(printed(ECHO, "call --help").contains("--connect"));
+    assert!(programs >= 4, "{programs}");
 }
 
 /// An echo server, stopped when it is dropped.

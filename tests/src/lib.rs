@@ -17,6 +17,10 @@ mod guide {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/protocol.md")]
 mod protocol {}
+/// The code of the page for authors of transports.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-transport.md")]
+mod writing_a_transport {}
 
 use std::future::pending;
 use std::time::Duration;

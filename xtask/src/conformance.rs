@@ -125,6 +125,8 @@ impl Suite {
         // The suite's own crate tests the transport of the core.
         let package = if package == "conformance" { "memory" } else { package };
         match self.test.strip_prefix("conformance_") {
+            // An example is called by its own name.
+            Some(variant) if package == "examples" => variant.to_owned(),
             Some(variant) => format!("{package} {variant}"),
             None => package.to_owned(),
         }
@@ -288,12 +290,15 @@ mod tests {
                 { "name": "conformance", "kind": ["lib"] },
                 { "name": "conformance", "kind": ["test"] },
             ]},
+            { "name": "rejoin-examples", "targets": [
+                { "name": "conformance_custom_link", "kind": ["test"] },
+            ]},
         ]});
         let suites = suites(&metadata);
         let names: Vec<_> = suites.iter().map(Suite::transport).collect();
-        assert_eq!(names, ["memory", "tcp", "tcp tls"]);
-        assert!(suites[1].features.is_empty());
-        assert_eq!(suites[2].features, ["tls"], "or it is not built");
+        assert_eq!(names, ["memory", "custom_link", "tcp", "tcp tls"]);
+        assert!(suites[2].features.is_empty());
+        assert_eq!(suites[3].features, ["tls"], "or it is not built");
     }
 
     #[test]

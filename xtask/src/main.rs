@@ -12,6 +12,7 @@ mod memcheck;
 mod mutants;
 mod package;
 mod process;
+mod scaffold;
 mod sim;
 mod soak;
 mod test;
@@ -80,6 +81,9 @@ enum Xtask {
     Api(api::Options),
     /// Makes the packages that are published, builds each from what is in it, and tells their order.
     Package(package::Options),
+    /// Begins a crate for a new transport, which compiles and tells what is to be written.
+    #[command(subcommand)]
+    Scaffold(scaffold::Options),
     /// Runs all that a change has to pass: the tests, then the lints.
     Ci,
     /// Checks the project's own conventions, which no compiler knows.
@@ -100,6 +104,7 @@ fn main() -> ExitCode {
         Xtask::Memcheck => memcheck::main(),
         Xtask::Api(options) => api::main(&options),
         Xtask::Package(options) => package::main(&options),
+        Xtask::Scaffold(options) => scaffold::main(&options),
         Xtask::Ci => ci::main(),
         Xtask::Tidy => tidy::main(),
     };
