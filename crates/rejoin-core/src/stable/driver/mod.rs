@@ -259,6 +259,8 @@ impl<S: LinkSource> Driver<S> {
         }
         let mut violation = None;
         let (first, mut carried) = (self.items.len(), 0);
+        // No more than the inbox keeps together, and in few steps.
+        self.items.reserve_exact(self.payloads.len().next_power_of_two());
         for payload in self.payloads.drain(..) {
             carried += payload.len();
             match self.session.handle_frame(now, generation, payload) {
@@ -402,6 +404,8 @@ impl<S: LinkSource> Driver<S> {
         self.trim_at = more.contains(&true).then(|| now + TRIM_INTERVAL);
         self.payloads = Vec::new();
         self.items.shrink_to(0);
+        self.session.trim();
+        self.ages.trim();
         if let Some(link) = &mut self.link {
             link.trim();
         }
