@@ -259,7 +259,7 @@ impl<S: LinkSource> Driver<S> {
         }
         let mut violation = None;
         let (first, mut carried) = (self.items.len(), 0);
-        // No more than the inbox keeps together, and in few steps.
+        // In one step, and with room for the next batch of about the same size.
         self.items.reserve_exact(self.payloads.len().next_power_of_two());
         for payload in self.payloads.drain(..) {
             carried += payload.len();
