@@ -104,6 +104,9 @@ pub(crate) fn main() -> Result<(), Failure> {
 /// How often the resident memory is looked at, in messages.
 const LOOK_EVERY: u64 = 1_000;
 
+/// How often log and inbox are filled within the first messages.
+const FILL_TIMES: u64 = 4;
+
 async fn resident(count: u64, warm: u64) -> Result<Vec<f64>, Failure> {
     let messages = Messages { count, bytes: 64 };
     let Session { client, server, listener: _listener } = session::<Raw>(Medium::Tcp).await?;
@@ -118,14 +121,20 @@ async fn resident(count: u64, warm: u64) -> Result<Vec<f64>, Failure> {
         Ok(tx)
     });
     // Nothing is taken until log and inbox are full: a conduit with its default settings may have
-    // that much, so it is no growth.
-    let mut accepted = u64::MAX;
-    while watched.stats().messages_accepted != accepted {
-        accepted = watched.stats().messages_accepted;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
+    // that much, so it is no growth. An accepted session's inbox gets its size only while messages are
+    // taken, so this is done several times within the first messages.
+    let full = async || {
+        let mut accepted = u64::MAX;
+        while watched.stats().messages_accepted != accepted {
+            accepted = watched.stats().messages_accepted;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
     let (mut before, mut after) = (0, 0);
     for number in 0..count {
+        if number < warm && number % (warm / FILL_TIMES) == 0 {
+            full().await;
+        }
         let message = rx.recv().await?.ok_or("the peer closed")?;
         messages.check(number, message.get())?;
         if number % LOOK_EVERY == 0 {

@@ -90,3 +90,19 @@ async fn five_hundred_sessions_that_are_cut_at_once_all_resume() {
     }
     closes.join_all().await;
 }
+
+/// The network of a server returns: all its peers call in one moment, before it can take the first.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_crowd_finds_room_to_wait() {
+    allow_many_sockets();
+    let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let crowd = allowed.trim().parse().unwrap_or(2_000).min(2_000);
+    let listener = TcpLinkListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::with_capacity(crowd);
+    for _ in 0..crowd {
+        // Whoever finds none waits for ever, as nobody is ever accepted.
+        waiting.push(soon(tokio::net::TcpStream::connect(address)).await.unwrap());
+    }
+}

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use rejoin_core::{Link, LinkRx, LinkTx, MemoryConfig, Raw, memory_link_pair, memory_listener};
 use rejoin_tcp::{ListenerConfig, StableConduit, StableListener, TcpLinkListener, TcpSource};
 use rejoin_tests::scripted::{Scripted, control, data, fresh, prefixed, settings, tag};
 use rejoin_tests::{soon, until};
@@ -30,6 +32,11 @@ async fn listen(config: ListenerConfig) -> (SocketAddr, StableListener<String>) 
     let listener = TcpLinkListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (address, StableListener::with_config(listener, config).unwrap())
+}
+
+async fn listen_raw() -> (SocketAddr, StableListener<Raw>) {
+    let listener = TcpLinkListener::bind("127.0.0.1:0").await.unwrap();
+    (listener.local_addr().unwrap(), StableListener::new(listener))
 }
 
 #[tokio::test]
@@ -257,4 +264,88 @@ async fn a_conduit_that_has_gone_quiet_gives_its_memory_back() {
     assert!(peak > 2 << 20, "{} KiB at most", peak >> 10);
     // Both ends, the links between them, and their tasks.
     until(|| memory() - before < 160 << 10).await;
+}
+
+/// How often memory was asked for.
+fn asked() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.allocations + stats.reallocations
+}
+
+#[tokio::test]
+async fn a_stream_of_small_messages_allocates_next_to_nothing() {
+    const WARM: usize = 100_000;
+    const MESSAGES: usize = 100_000;
+    let _alone = ALONE.lock().await;
+    let begun = memory();
+    let (address, mut listener) = listen_raw().await;
+    let client = StableConduit::<Raw>::connect(TcpSource::new(address));
+    let (client, server) = soon(async { tokio::join!(client, listener.accept()) }).await;
+    let ((tx, _rx), (_peer_tx, mut peer_rx)) = (client.unwrap().split(), server.unwrap().split());
+    let sending = async {
+        for _ in 0..WARM + MESSAGES {
+            tx.send(&&[7; 64][..]).await.unwrap();
+        }
+        soon(tx.flush_acked()).await.unwrap();
+    };
+    let mut before = 0;
+    let receiving = async {
+        for number in 0..WARM + MESSAGES {
+            if number == WARM {
+                before = asked();
+            }
+            // A deadline for each would be a timer, and no part of what is measured.
+            peer_rx.recv().await.unwrap().unwrap();
+        }
+    };
+    soon(async { tokio::join!(sending, receiving) }).await;
+    // The sender, which runs ahead, and the receiver, which gets 64 KiB at a time, together.
+    let count = asked() - before;
+    assert!(count < MESSAGES / 500, "{count} allocations");
+    // The next test must not see this one's memory become free.
+    drop((tx, _rx, _peer_tx, peer_rx, listener));
+    until(|| memory() < begun + (128 << 10)).await;
+}
+
+#[tokio::test]
+async fn an_idle_session_holds_little() {
+    const SESSIONS: usize = 100;
+    const EACH_MAX: usize = 13 << 10;
+    let _alone = ALONE.lock().await;
+    let (listener, connector) = memory_listener(MemoryConfig::default());
+    let mut listener = StableListener::<Raw>::new(listener);
+    let mut ends = Vec::with_capacity(2 * SESSIONS);
+    let before = memory();
+    for _ in 0..SESSIONS {
+        let client = StableConduit::<Raw>::connect(connector.source());
+        let (client, server) = soon(async { tokio::join!(client, listener.accept()) }).await;
+        let (mut client, mut server) = (client.unwrap().split(), server.unwrap().split());
+        client.0.send(&&[7; 64][..]).await.unwrap();
+        soon(server.1.recv()).await.unwrap().unwrap();
+        server.0.send(&&[7; 64][..]).await.unwrap();
+        soon(client.1.recv()).await.unwrap().unwrap();
+        ends.push(client);
+        ends.push(server);
+    }
+    // What a bare memory link holds after a message each way is no part of a session.
+    let links = {
+        let mut links = Vec::with_capacity(SESSIONS);
+        let before = memory();
+        for _ in 0..SESSIONS {
+            let (near, far) = memory_link_pair(MemoryConfig::default());
+            let (mut near, mut far) = (near.split(), far.split());
+            for (from, to) in [(&mut near.0, &mut far.1), (&mut far.0, &mut near.1)] {
+                from.send(&[0; 11], Bytes::from_static(&[0; 64])).await.unwrap();
+                from.flush().await.unwrap();
+                to.recv().await.unwrap().unwrap();
+            }
+            links.push((near, far));
+        }
+        memory() - before
+    };
+    let held = || memory().saturating_sub(before + links) / SESSIONS;
+    until(|| held() < EACH_MAX).await;
+    // The next test must not see this one's memory become free.
+    drop((ends, listener, connector));
+    until(|| memory() < before + (128 << 10)).await;
 }

@@ -5,11 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 
 use rejoin_core::{AcceptorSource, LinkListener, Peer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 use crate::config::TcpConfig;
 use crate::error::TcpError;
 use crate::link::{TcpLink, prepare};
+
+/// How many connections may wait to be accepted; the system may have a lower limit of its own, which is
+/// this on Linux unless somebody has changed it. All peers of a server come back at the same moment
+/// when its network does, and who finds no room tries again no sooner than a second later.
+const BACKLOG: u32 = 4096;
 
 /// A source of the links on which the peer speaks first: for a conduit that waits to be called by
 /// one peer, where a [`StableListener`](rejoin_core::StableListener) would be for many.
@@ -41,7 +46,8 @@ pub struct TcpLinkListener {
 
 impl TcpLinkListener {
     /// Listens at `address`, `host:port` or a [`SocketAddr`]; port 0 lets the system choose one,
-    /// which [`local_addr`](Self::local_addr) tells.
+    /// which [`local_addr`](Self::local_addr) tells. Up to 4096 connections may wait to be accepted,
+    /// if the system allows as many.
     ///
     /// # Errors
     ///
@@ -52,7 +58,7 @@ impl TcpLinkListener {
     /// Dropping the future binds nothing.
     pub async fn bind(address: impl ToString) -> io::Result<Self> {
         let address = address.to_string();
-        match TcpListener::bind(&address).await {
+        match listen(&address).await {
             Ok(listener) => Ok(Self::from_tokio(listener)),
             Err(source) => Err(TcpError::Bind { address, source }.into()),
         }
@@ -125,6 +131,30 @@ impl LinkListener for TcpLinkListener {
         let accepted = self.accept_stream().await?;
         Ok(ready(accepted.map(|(stream, peer)| TcpLink::new(stream, peer, &self.config))))
     }
+}
+
+/// Listens at the first of the addresses that `address` stands for at which it can.
+async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut failed = None;
+    for address in lookup_host(address).await? {
+        match listen_at(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = Some(error),
+        }
+    }
+    let none = || io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    Err(failed.unwrap_or_else(none))
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that is started again need not wait for the connections of the one before. Elsewhere
+    // the option has another meaning: somebody else could take the address.
+    if cfg!(unix) {
+        socket.set_reuseaddr(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Whether an error of `accept` is about the connection that would have been accepted: some

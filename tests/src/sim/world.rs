@@ -258,8 +258,10 @@ impl World {
         let mut payloads = 0;
         while self.wires[wire].has_room(end) {
             ensure!(payloads < PAYLOADS_MAX, "side {number} has always something more to say");
-            let Some(payload) = self.sides[number].session.poll_transmit(self.now) else { break };
-            let item = !payload.head.as_bytes().is_empty();
+            let session = &mut self.sides[number].session;
+            let written = session.log().written();
+            let Some(payload) = session.poll_transmit(self.now) else { break };
+            let item = session.log().written() > written;
             let bytes = [payload.head.as_bytes(), &payload.body].concat();
             self.note(|world| format!("side {number} writes {}", world.shown(number, &bytes)));
             let broke = self.wires[wire].write(end, self.now, bytes.into(), item);

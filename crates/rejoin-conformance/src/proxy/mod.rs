@@ -44,7 +44,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -52,6 +52,10 @@ use connection::{Connection, Trigger};
 use report::Ledger;
 pub use report::{Cut, CutReport};
 use socket::{Listener, Socket, Upstream};
+
+/// How many connections may wait for the proxy: so many that it is never the one who turns a crowd
+/// away.
+const BACKLOG: u32 = 4096;
 
 /// Forwards connections to one upstream address, and harms them on request.
 ///
@@ -169,7 +173,9 @@ impl FaultProxy {
     ///
     /// Dropping the future leaves nothing behind.
     pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
         let addr = listener.local_addr()?;
         Ok(Self::serving(Some(addr), Listener::Tcp(listener), Upstream::Tcp(upstream)))
     }

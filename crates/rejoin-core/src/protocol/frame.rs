@@ -9,11 +9,16 @@ use bytes::Bytes;
 use crate::protocol::error::FrameError;
 use crate::protocol::hello::Profile;
 use crate::protocol::seq::{
-    PacketAck, PacketSeq, VARINT_U32_MAX, put_varint, take_varint_u32, take_varint_u64,
+    PacketAck, PacketSeq, VARINT_U32_MAX, VARINT_U64_MAX, put_varint, take_varint_u32,
+    take_varint_u64,
 };
 
 /// The most bytes that a data frame has before its item.
 pub const FRAME_HEAD_MAX: usize = VARINT_U32_MAX + 1 + VARINT_U32_MAX;
+
+/// The most bytes of a frame that need no memory of their own: an acknowledgement that stands alone is
+/// no longer. So is everything else that a session says again and again.
+const INLINE_MAX: usize = VARINT_U32_MAX + 1 + (1 + VARINT_U32_MAX) + VARINT_U64_MAX;
 
 /// The longest reason of a close, in bytes of UTF-8.
 pub const CLOSE_REASON_MAX: usize = 256;
@@ -162,40 +167,61 @@ impl Control {
     /// The frame as one link payload; `seq` is the number of the next data frame on the link.
     #[must_use]
     pub fn encode(&self, seq: PacketSeq) -> Bytes {
-        let mut out = Vec::with_capacity(32);
-        put_varint(&mut out, seq.0.into());
+        let mut out = Vec::with_capacity(40);
+        self.put(seq, &mut out);
+        out.into()
+    }
+
+    /// The frame as the head and the body of one link payload; only what is said once on a link has
+    /// a body.
+    pub(super) fn encode_parts(&self, seq: PacketSeq) -> (Head, Bytes) {
         match self {
-            Self::Settings(settings) => {
-                out.push(tag::SETTINGS);
-                settings.state.put(&mut out);
-                put_varint(&mut out, settings.item_bytes_max.into());
-                put_varint(&mut out, settings.send_log_bytes);
-            }
-            Self::Ack(state) => {
-                out.push(tag::ACK);
-                state.put(&mut out);
-            }
-            Self::Ping(token) => {
-                out.push(tag::PING);
-                put_varint(&mut out, *token);
-            }
-            Self::Pong(token) => {
-                out.push(tag::PONG);
-                put_varint(&mut out, *token);
-            }
-            Self::Close(reason) => {
-                out.push(tag::CLOSE);
-                put_varint(&mut out, reason.code.into());
-                put_varint(&mut out, reason.text.len() as u64);
-                out.extend_from_slice(reason.text.as_bytes());
-            }
-            Self::CloseAck => out.push(tag::CLOSE_ACK),
-            Self::GoingAway { retry_after_ms } => {
-                out.push(tag::GOING_AWAY);
-                put_varint(&mut out, *retry_after_ms);
+            Self::Settings(_) | Self::Close(_) => (Head::default(), self.encode(seq)),
+            Self::Ack(_)
+            | Self::Ping(_)
+            | Self::Pong(_)
+            | Self::CloseAck
+            | Self::GoingAway { .. } => {
+                let mut head = Head::default();
+                self.put(seq, &mut head);
+                (head, Bytes::new())
             }
         }
-        out.into()
+    }
+
+    fn put(&self, seq: PacketSeq, out: &mut impl Extend<u8>) {
+        put_varint(out, seq.0.into());
+        match self {
+            Self::Settings(settings) => {
+                out.extend([tag::SETTINGS]);
+                settings.state.put(out);
+                put_varint(out, settings.item_bytes_max.into());
+                put_varint(out, settings.send_log_bytes);
+            }
+            Self::Ack(state) => {
+                out.extend([tag::ACK]);
+                state.put(out);
+            }
+            Self::Ping(token) => {
+                out.extend([tag::PING]);
+                put_varint(out, *token);
+            }
+            Self::Pong(token) => {
+                out.extend([tag::PONG]);
+                put_varint(out, *token);
+            }
+            Self::Close(reason) => {
+                out.extend([tag::CLOSE]);
+                put_varint(out, reason.code.into());
+                put_varint(out, reason.text.len() as u64);
+                out.extend(reason.text.bytes());
+            }
+            Self::CloseAck => out.extend([tag::CLOSE_ACK]),
+            Self::GoingAway { retry_after_ms } => {
+                out.extend([tag::GOING_AWAY]);
+                put_varint(out, *retry_after_ms);
+            }
+        }
     }
 
     #[inline(never)]
@@ -218,11 +244,11 @@ impl Control {
 }
 
 impl AckState {
-    fn put(self, out: &mut Vec<u8>) {
+    fn put(self, out: &mut impl Extend<u8>) {
         match self.ack {
-            None => out.push(0),
+            None => out.extend([0]),
             Some(ack) => {
-                out.push(1);
+                out.extend([1]);
                 put_varint(out, ack.max_delivered.0.into());
             }
         }
@@ -253,10 +279,11 @@ impl CloseReason {
     }
 }
 
-/// The head of a data frame, kept inline so that writing one allocates nothing.
+/// The head of a data frame or a short control frame, kept inline so that writing one allocates
+/// nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Head {
-    bytes: [u8; FRAME_HEAD_MAX],
+    bytes: [u8; INLINE_MAX],
     len: u8,
 }
 

@@ -91,39 +91,19 @@ impl Batch {
     }
 }
 
-/// A batch in the log.
+/// A batch in the log. Where its items end stands in the log, beside those of the other segments.
 #[derive(Clone, Debug)]
 struct Segment {
     first: u64,
+    items: usize,
     /// The cost of all items of the session before this segment.
     cost_before: u64,
     bytes: Bytes,
-    /// Where each item but the last ends in `bytes`.
-    inner_ends: Box<[u32]>,
 }
 
 impl Segment {
-    fn items(&self) -> usize {
-        self.inner_ends.len() + 1
-    }
-
     fn end(&self) -> u64 {
-        self.first + self.items() as u64
-    }
-
-    #[inline]
-    fn offset(&self, index: usize) -> usize {
-        index.checked_sub(1).map_or(0, |previous| self.inner_ends[previous] as usize)
-    }
-
-    fn cost_at(&self, index: usize) -> u64 {
-        self.cost_before + self.offset(index) as u64 + index as u64 * ITEM_COST
-    }
-
-    #[inline]
-    fn item(&self, index: usize) -> Bytes {
-        let end = self.inner_ends.get(index).map_or(self.bytes.len(), |&end| end as usize);
-        self.bytes.slice(self.offset(index)..end)
+        self.first + self.items as u64
     }
 }
 
@@ -141,6 +121,9 @@ struct Cursor {
 #[derive(Clone, Debug, Default)]
 pub struct SendLog {
     segments: VecDeque<Segment>,
+    /// Where each item of all segments ends in the bytes of its own. One ring for all of them, so that
+    /// a stream of items moves round it and allocates nothing.
+    ends: VecDeque<u32>,
     /// The number of the session's first item.
     first: u64,
     acked: u64,
@@ -152,6 +135,8 @@ pub struct SendLog {
     cost_written: u64,
     cost_appended: u64,
     cursor: Cursor,
+    /// What `appended` was at the last trim.
+    trimmed_at: u64,
 }
 
 impl SendLog {
@@ -173,16 +158,19 @@ impl SendLog {
     /// is not committed is discarded.
     pub fn append(&mut self, batch: &mut Batch) {
         batch.rollback();
-        let Some((_, inner_ends)) = batch.ends.split_last() else { return };
+        if batch.is_empty() {
+            return;
+        }
         let segment = Segment {
             first: self.appended,
+            items: batch.ends.len(),
             cost_before: self.cost_appended,
-            inner_ends: inner_ends.into(),
             bytes: batch.bytes.split().freeze(),
         };
+        self.ends.extend(&batch.ends);
         batch.ends.clear();
         self.appended = segment.end();
-        self.cost_appended += segment.bytes.len() as u64 + segment.items() as u64 * ITEM_COST;
+        self.cost_appended += segment.bytes.len() as u64 + segment.items as u64 * ITEM_COST;
         self.segments.push_back(segment);
         self.check();
     }
@@ -191,13 +179,13 @@ impl SendLog {
     #[inline]
     pub fn write_next(&mut self) -> Option<(Position, Bytes)> {
         let segment = self.segments.get(self.cursor.segment)?;
-        let item = segment.item(self.cursor.index);
+        let item = self.item(segment, self.cursor.index);
         let position = Position::new(self.written);
         self.written += 1;
         self.cost_written += item_cost(item.len());
         self.sent = self.sent.max(self.written);
         self.cursor.index += 1;
-        if self.cursor.index == segment.items() {
+        if self.cursor.index == segment.items {
             self.cursor = Cursor { segment: self.cursor.segment + 1, index: 0 };
         }
         Some((position, item))
@@ -212,7 +200,8 @@ impl SendLog {
         assert!(self.acked <= count && count <= self.written, "ack {count} outside the log");
         self.cost_acked = self.cost_at(count);
         self.acked = count;
-        while self.segments.front().is_some_and(|segment| segment.end() <= count) {
+        while let Some(segment) = self.segments.front().filter(|segment| segment.end() <= count) {
+            self.ends.drain(..segment.items);
             self.segments.pop_front();
             if self.cursor.segment == 0 {
                 self.cursor = Cursor::default();
@@ -236,19 +225,28 @@ impl SendLog {
         self.check();
     }
 
+    /// Gives memory back if the log was not used since the last time and holds nothing.
+    pub fn trim(&mut self) {
+        let was_used = std::mem::replace(&mut self.trimmed_at, self.appended) != self.appended;
+        if !was_used && self.segments.is_empty() {
+            (self.segments, self.ends) = (VecDeque::new(), VecDeque::new());
+        }
+    }
+
     /// Empties the log and gives out what was not acknowledged, oldest first.
     pub fn take_unacknowledged(&mut self) -> Vec<(Position, Bytes)> {
-        let acked = self.acked;
-        let items = self
+        let (log, acked) = (&*self, self.acked);
+        let items = log
             .segments
-            .drain(..)
+            .iter()
             .flat_map(|segment| {
-                (0..segment.items()).map(move |index| {
-                    (Position::new(segment.first + index as u64), segment.item(index))
+                (0..segment.items).map(move |index| {
+                    (Position::new(segment.first + index as u64), log.item(segment, index))
                 })
             })
             .filter(|(position, _)| position.get() >= acked)
             .collect();
+        (self.segments, self.ends) = (VecDeque::new(), VecDeque::new());
         (self.acked, self.written, self.sent) = (self.appended, self.appended, self.appended);
         (self.cost_acked, self.cost_written) = (self.cost_appended, self.cost_appended);
         self.cursor = Cursor::default();
@@ -317,7 +315,27 @@ impl SendLog {
 
     fn cost_at(&self, count: u64) -> u64 {
         let Cursor { segment, index } = self.locate(count);
-        self.segments.get(segment).map_or(self.cost_appended, |found| found.cost_at(index))
+        let Some(found) = self.segments.get(segment) else { return self.cost_appended };
+        found.cost_before + self.offset(found, index) as u64 + index as u64 * ITEM_COST
+    }
+
+    /// Where an item begins in the bytes of its segment.
+    #[inline]
+    fn offset(&self, segment: &Segment, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |previous| self.item_end(segment, previous))
+    }
+
+    #[inline]
+    fn item_end(&self, segment: &Segment, index: usize) -> usize {
+        // The ring begins with the items of the first segment.
+        let first = self.segments.front().map_or(0, |front| front.first);
+        let before = usize::try_from(segment.first - first).expect("an index in memory");
+        self.ends[before + index] as usize
+    }
+
+    #[inline]
+    fn item(&self, segment: &Segment, index: usize) -> Bytes {
+        segment.bytes.slice(self.offset(segment, index)..self.item_end(segment, index))
     }
 
     fn locate(&self, count: u64) -> Cursor {

@@ -96,6 +96,8 @@ pub struct PacketAck {
 
 /// The most bytes that a 32-bit variable-length integer takes.
 pub(crate) const VARINT_U32_MAX: usize = 5;
+/// The most bytes of a variable-length integer of 64 bits.
+pub(crate) const VARINT_U64_MAX: usize = 10;
 
 /// Appends `value` to `out` as a postcard variable-length integer: seven bits a byte, least
 /// significant first, the high bit set on all bytes but the last.
@@ -117,7 +119,7 @@ pub(crate) fn take_varint_u32(bytes: &mut &[u8]) -> Result<u32, FrameError> {
 
 /// Takes a variable-length integer of at most 64 bits off the front of `bytes`.
 pub(crate) fn take_varint_u64(bytes: &mut &[u8]) -> Result<u64, FrameError> {
-    take_varint(bytes, 10)
+    take_varint(bytes, VARINT_U64_MAX)
 }
 
 #[inline]

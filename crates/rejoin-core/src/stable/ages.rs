@@ -38,6 +38,13 @@ impl Ages {
         }
     }
 
+    /// Gives memory back while every message is acknowledged.
+    pub(super) fn trim(&mut self) {
+        if self.marks.is_empty() {
+            self.marks = VecDeque::new();
+        }
+    }
+
     /// When the oldest message that is not acknowledged was accepted.
     pub(super) fn oldest_at(&self) -> Option<Instant> {
         self.marks.front().map(|&(_, accepted_at)| accepted_at)

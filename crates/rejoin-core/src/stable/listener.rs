@@ -7,8 +7,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, debug, warn};
 
@@ -26,13 +25,11 @@ use crate::stable::conduit::StableConduit;
 use crate::stable::config::{ConfigError, ListenerConfig};
 use crate::stable::driver::Driver;
 use crate::stable::error::SessionLost;
+use crate::stable::link_queue::{LinkQueue, NotQueued, QueuedLinks, link_queue};
 use crate::stable::refuse::refuse;
 use crate::stable::registrar::{Registrar, Table};
 use crate::stable::shared::Shared;
 use crate::stable::status::Stats;
-
-/// How many links may wait for a session's driver; the driver takes them as they come.
-const LINKS_WAITING: usize = 4;
 
 /// Accepts stable conduits from the peers of a [`LinkListener`].
 ///
@@ -302,7 +299,7 @@ type AcceptedLink<L> =
 
 /// The way to one session.
 struct Route<L> {
-    links: mpsc::Sender<Attachment<L>>,
+    links: LinkQueue<Attachment<L>>,
     /// The peer that opened the session.
     peer: Peer,
     /// Gone when the session and all its handles are.
@@ -426,8 +423,8 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         let config = Arc::new(self.config.conduit.clone());
         let shared = Shared::new(&config);
         let peer = attachment.link.peer();
-        let (links, waiting) = mpsc::channel(LINKS_WAITING);
-        links.try_send(attachment).expect("an empty channel has room");
+        let (links, waiting) = link_queue();
+        let Ok(()) = links.put(attachment) else { unreachable!("an empty queue has room") };
         self.routes.insert(id, Route { links, peer, session: Arc::downgrade(&shared) });
         let conduit = StableConduit::new(Arc::clone(&shared));
         let offer = self.offer.clone();
@@ -467,11 +464,11 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
         attachment: Attachment<AcceptedLink<L>>,
     ) {
         let (attachment, reason) = match self.routes.get(&id) {
-            Some(route) => match route.links.try_send(attachment) {
+            Some(route) => match route.links.put(attachment) {
                 Ok(()) => return,
                 // The driver is behind with links of this very session; the peer will try again.
-                Err(TrySendError::Full(attachment)) => (attachment, RejectReason::Full),
-                Err(TrySendError::Closed(attachment)) => (attachment, self.epitaph(hello)),
+                Err(NotQueued::Full(attachment)) => (attachment, RejectReason::Full),
+                Err(NotQueued::Closed(attachment)) => (attachment, self.epitaph(hello)),
             },
             None => (attachment, self.epitaph(hello)),
         };
@@ -511,14 +508,14 @@ fn obey<'a>(order: Command, sessions: impl Iterator<Item = (&'a Peer, Arc<Shared
 
 /// The links that a listener routes to one session.
 struct Routed<L> {
-    links: mpsc::Receiver<Attachment<L>>,
+    links: QueuedLinks<Attachment<L>>,
 }
 
 impl<L: Link> LinkSource for Routed<L> {
     type Link = L;
 
     async fn next_link(&mut self) -> io::Result<Attachment<L>> {
-        match self.links.recv().await {
+        match self.links.next().await {
             Some(attachment) => Ok(attachment),
             None => Err(io::Error::new(io::ErrorKind::Unsupported, "the listener is gone")),
         }

@@ -9,6 +9,7 @@ mod config;
 mod dial;
 mod driver;
 mod error;
+mod link_queue;
 mod listener;
 mod live_link;
 mod offers;

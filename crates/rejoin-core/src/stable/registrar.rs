@@ -80,7 +80,8 @@ pub(super) enum Ruling {
 
 /// One session's entry in a table.
 pub(super) struct Registrar {
-    table: Arc<Table>,
+    /// Absent until the first hello, which an initiator never gets.
+    table: Option<Arc<Table>>,
     id: Option<SessionId>,
     /// The key that was given out last, and on which link.
     given: Option<(LinkGeneration, ResumeKey)>,
@@ -89,13 +90,13 @@ pub(super) struct Registrar {
 impl Registrar {
     /// For a session that a listener has entered in its table.
     pub(super) fn registered(table: Arc<Table>, id: SessionId) -> Self {
-        Self { table, id: Some(id), given: None }
+        Self { table: Some(table), id: Some(id), given: None }
     }
 
     /// For a session with a table of its own: that of an acceptor with one peer only, or of an
     /// initiator, which never asks.
     pub(super) fn alone() -> Self {
-        Self { table: Table::new(1), id: None, given: None }
+        Self { table: None, id: None, given: None }
     }
 
     /// Decides on a link with `hello`, to which a listener may have assigned `key` already.
@@ -103,7 +104,9 @@ impl Registrar {
         if let Some(key) = key {
             return Ruling::Admit(key);
         }
-        match self.table.lock().admit(hello, random::key()) {
+        let table = self.table.get_or_insert_with(|| Table::new(1));
+        let admission = table.lock().admit(hello, random::key());
+        match admission {
             Admission::New(id, key) => {
                 self.id = Some(id);
                 Ruling::Admit(key)
@@ -122,22 +125,24 @@ impl Registrar {
 
     /// The peer has shown that it knows the key given out on `link`.
     pub(super) fn proved(&mut self, link: LinkGeneration) {
-        if let (Some(id), Some((given_on, key))) = (self.id, self.given)
+        if let (Some(table), Some(id), Some((given_on, key))) = (&self.table, self.id, self.given)
             && given_on == link
         {
-            self.table.lock().prove(id, key);
+            table.lock().prove(id, key);
         }
     }
 
     /// A link of this session is turned away.
     pub(super) fn count_rejected(&self) {
-        self.table.count_rejected();
+        if let Some(table) = &self.table {
+            table.count_rejected();
+        }
     }
 
     /// The session is over.
     pub(super) fn remove(&mut self, closed: bool) {
-        if let Some(id) = self.id.take() {
-            self.table.remove(id, closed);
+        if let (Some(table), Some(id)) = (&self.table, self.id.take()) {
+            table.remove(id, closed);
         }
     }
 }

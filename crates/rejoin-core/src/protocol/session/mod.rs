@@ -78,9 +78,9 @@ impl LinkGeneration {
 /// One payload for the link: the concatenation of head and body.
 #[derive(Debug)]
 pub struct Transmit {
-    /// The head of a data frame; empty for a control frame.
+    /// The head of a data frame, or a control frame that is short.
     pub head: Head,
-    /// The item, or the whole control frame.
+    /// The item, or a control frame that is not.
     pub body: Bytes,
 }
 
@@ -250,6 +250,14 @@ impl Session {
     pub fn append(&mut self, batch: &mut Batch) {
         debug_assert!(!self.closing.is_closing(), "an item after the close");
         self.log.append(batch);
+    }
+
+    /// Gives memory back that was not needed since the last time.
+    pub fn trim(&mut self) {
+        self.log.trim();
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
     }
 
     /// The application has taken received items of this [cost](super::item_cost).

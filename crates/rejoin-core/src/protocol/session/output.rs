@@ -89,6 +89,7 @@ impl Session {
 
     fn control(&self, control: &Control) -> Transmit {
         let seq = Position::new(self.log.written()).seq();
-        Transmit { head: Head::default(), body: control.encode(seq) }
+        let (head, body) = control.encode_parts(seq);
+        Transmit { head, body }
     }
 }

@@ -275,6 +275,8 @@ impl<S: LinkSource> Driver<S> {
         let more = ended.is_ready() || link.has_more_to_read();
         let mut violation = None;
         let (first, mut carried) = (self.items.len(), 0);
+        // In one step, and with room for the next batch of about the same size.
+        self.items.reserve_exact(self.payloads.len().next_power_of_two());
         for payload in self.payloads.drain(..) {
             carried += payload.len();
             match self.session.handle_frame(now, generation, payload) {
@@ -428,6 +430,8 @@ impl<S: LinkSource> Driver<S> {
         self.trim_at = more.contains(&true).then(|| now + TRIM_INTERVAL);
         self.payloads = Vec::new();
         self.items.shrink_to(0);
+        self.session.trim();
+        self.ages.trim();
         if let Some(link) = &mut self.link {
             link.trim();
         }
