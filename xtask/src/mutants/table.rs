@@ -61,8 +61,8 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
         "if !self.manual {" => "if true {",
         Sim: "in manual mode a receipt says more than the application did";
     "trim beyond the acknowledgement" in "protocol/send_log.rs":
-        "self.segments.front().is_some_and(|segment| segment.end() <= count)" =>
-        "self.segments.front().is_some_and(|segment| segment.first < count)",
+        "self.segments.front().filter(|segment| segment.end() <= count)" =>
+        "self.segments.front().filter(|segment| segment.first < count)",
         Sim: "items that were not acknowledged go with those of their batch that were";
     "acknowledged bytes not released" in "protocol/send_log.rs":
         "self.cost_acked = self.cost_at(count);" => "",
