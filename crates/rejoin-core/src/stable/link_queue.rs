@@ -146,11 +146,12 @@ mod tests {
     #[test]
     fn links_come_in_order_and_no_more_than_a_few_wait() {
         let (queue, mut links) = link_queue();
-        for number in 0..WAITING_MAX as u8 {
+        let waiting_max = u8::try_from(WAITING_MAX).unwrap();
+        for number in 0..waiting_max {
             assert!(queue.put(number).is_ok());
         }
         assert!(matches!(queue.put(9), Err(NotQueued::Full(9))));
-        for number in 0..WAITING_MAX as u8 {
+        for number in 0..waiting_max {
             assert_eq!(next(&mut links).unwrap(), Some(number));
         }
         assert_eq!(lock(&links.0).waiting.capacity(), 0, "nothing waits, nothing is held");

@@ -1,7 +1,7 @@
 //! A remote shell that goes on after the network was away: over TCP, a Unix socket, a WebSocket or a
 //! serial line, with the very same code behind them.
 //!
-//! The [server](serve) gives each session a [shell](shell) on a pseudo-terminal of its own, the
+//! The [server](serve) gives each session a [shell] on a pseudo-terminal of its own, the
 //! [client](connect) puts the local [terminal](tty) into raw mode and passes on what is typed. Nothing
 //! in either deals with links that die: what the shell has printed meanwhile comes once there is a link
 //! again, and what was typed goes to the shell. All that the client does about it is to

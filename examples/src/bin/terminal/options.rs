@@ -14,7 +14,7 @@ use crate::address::Address;
 ///   tcp:HOST:PORT
 ///   unix:PATH
 ///   ws://HOST:PORT/PATH
-///   serial:PATH[:BAUD]
+///   serial:PATH, serial:PATH:BAUD
 ///
 /// The exit code is that of the shell, 128 and the number of the signal if one has killed it, and 255
 /// where it is not known. At the beginning of a line, `~.` leaves, and `~~` is a `~`.
