@@ -239,7 +239,7 @@ fn senseless_options_are_refused_and_there_is_help() {
         String::from_utf8(output.stdout).unwrap()
     };
     let general = help(&["--help"]);
-    for part in ["serve", "connect", "serial:PATH[:BAUD]", "~."] {
+    for part in ["serve", "connect", "serial:PATH:BAUD", "~."] {
         assert!(general.contains(part), "no {part} in {general}");
     }
     let serve = help(&["serve", "--help"]);

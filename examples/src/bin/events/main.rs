@@ -4,7 +4,7 @@
 //!   SIGTERM the server drains: it says goodbye to all, and tells who did not hear it.
 //! - [`fanout`]: each client has a task of its own, so a slow one holds up nobody. An event that could
 //!   not go out while it was fresh is left out, and its client is told how many those were.
-//! - [`watch`]: the client. Its connection may be cut: what was sent is not lost by that.
+//! - [`mod@watch`]: the client. Its connection may be cut: what was sent is not lost by that.
 //! - [`demo`]: all of it in one process, with a client that is slow and one whose connection is cut.
 //!
 //! Events are not stored: who connects sees those from then on.
