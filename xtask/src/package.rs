@@ -3,6 +3,7 @@
 //!
 //! It publishes nothing: that is for a person, with `docs/releasing.md` at hand.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -34,8 +35,10 @@ pub(crate) fn main(options: &Options) -> Outcome {
             return Ok(exit_code(status));
         }
     }
+    let mut stdout = io::stdout().lock();
     for name in order {
-        println!("cargo publish -p {name}");
+        // Read by `head` and the like, which may have left.
+        writeln!(stdout, "cargo publish -p {name}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -284,14 +284,21 @@ pub struct FailoverError {
 }
 
 impl fmt::Display for FailoverError {
+    /// Names what is not in the chain of [`source`](std::error::Error::source) already: the other
+    /// failures, each with its place in the order of preference and its cause.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no source gave a link")?;
-        for (index, failure) in self.failures.iter().enumerate() {
-            let separator = if index == 0 { ": " } else { "; " };
-            write!(f, "{separator}{}. {failure}", index + 1)?;
+        let leading = self.leading();
+        let mut separator = "; apart from the cause: ";
+        for (place, failure) in (1..).zip(&self.failures) {
+            if leading.is_some_and(|it| std::ptr::eq(it, failure)) {
+                continue;
+            }
+            write!(f, "{separator}{place}. {failure}")?;
             if let Some(cause) = std::error::Error::source(failure) {
                 write!(f, ", {cause}")?;
             }
+            separator = "; ";
         }
         Ok(())
     }
