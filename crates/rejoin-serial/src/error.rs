@@ -38,7 +38,8 @@ pub enum SerialError {
         /// What the system said.
         source: io::Error,
     },
-    /// The port cannot be opened; kind as the source's.
+    /// The port cannot be opened; kind as the source's, which is `InvalidInput` where the path is
+    /// that of something else than a terminal.
     #[error("the serial port {} cannot be opened", path.display())]
     Open {
         /// The port.
@@ -50,7 +51,7 @@ pub enum SerialError {
 
 impl SerialError {
     /// Whether another attempt may end otherwise: a port that is not there may be plugged in, one
-    /// that is in use may be given back.
+    /// that is in use may be given back. What is no terminal never becomes one.
     ///
     /// That a port may not be opened counts as final. A [`SerialSource`](crate::SerialSource) tries
     /// on all the same once it has had the port open: after a port is plugged in, the system needs a

@@ -76,7 +76,7 @@ impl PortName {
 fn open(path: &Path, config: &SerialConfig) -> io::Result<SerialStream> {
     // Until the port is open in its own right: the end of this one would be a close of the port.
     #[cfg(unix)]
-    let _prepared = prepare_close(path, config.hang_up_on_close)?;
+    let _prepared = prepare_close(path, config.hang_up_on_close).map_err(final_if_no_terminal)?;
     let builder = tokio_serial::new(path.to_string_lossy(), config.baud_rate)
         .data_bits(config.data_bits)
         .parity(config.parity)
@@ -89,7 +89,7 @@ fn open(path: &Path, config: &SerialConfig) -> io::Result<SerialStream> {
 /// Tells the system whether to drop DTR and RTS when the port is closed, and gives the file that it
 /// was told with. It remembers that, also from one program to the next.
 #[cfg(unix)]
-fn prepare_close(path: &Path, hang_up: bool) -> io::Result<std::os::fd::OwnedFd> {
+fn prepare_close(path: &Path, hang_up: bool) -> rustix::io::Result<std::os::fd::OwnedFd> {
     use rustix::fs::{Mode, OFlags};
     use rustix::termios::{ControlModes, OptionalActions, tcgetattr, tcsetattr};
 
@@ -102,6 +102,20 @@ fn prepare_close(path: &Path, hang_up: bool) -> io::Result<std::os::fd::OwnedFd>
         tcsetattr(&port, OptionalActions::Now, &settings)?;
     }
     Ok(port)
+}
+
+/// What is at the path is no terminal, and waiting makes none of it. A port whose device is gone says
+/// something else.
+#[cfg(unix)]
+fn final_if_no_terminal(errno: rustix::io::Errno) -> io::Error {
+    use rustix::io::Errno;
+
+    match errno {
+        Errno::NOTTY | Errno::ISDIR => {
+            io::Error::new(io::ErrorKind::InvalidInput, "it is no serial port, nor any terminal")
+        }
+        other => other.into(),
+    }
 }
 
 /// A port that was opened.

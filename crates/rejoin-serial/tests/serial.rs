@@ -268,11 +268,16 @@ async fn errors_tell_what_may_heal_from_what_cannot() {
         assert!(matches!(inner, Some(SerialError::Settings { .. })));
     }
 
-    // What is no terminal never becomes one.
-    let mut config = SerialConfig::default();
-    config.port_wait = Duration::ZERO;
-    let mut source = SerialSource::new(cable.folder()).with_config(config);
-    assert!(source.next_link().await.is_err());
+    // What is no terminal never becomes one, and so is not waited for.
+    let file = cable.folder().join("a file");
+    std::fs::write(&file, "no port").unwrap();
+    for path in ["/dev/null".as_ref(), file.as_path(), cable.folder()] {
+        let mut config = SerialConfig::default();
+        config.port_wait = Duration::from_secs(3600);
+        let mut source = SerialSource::new(path).with_config(config);
+        let error = soon(source.next_link()).await.unwrap_err();
+        assert!(source.is_fatal(&error), "{}: {error:?}", path.display());
+    }
 }
 
 #[tokio::test]
