@@ -232,7 +232,7 @@ fn senseless_options_are_refused_and_there_is_help() {
     let refused = output(&["connect", "carrier-pigeon:7"]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let message = String::from_utf8(refused.stderr).unwrap();
-    assert!(message.contains("an address begins with `tcp:`"), "{message}");
+    assert!(message.contains("an address is `tcp:HOST:PORT`"), "{message}");
     let help = |arguments: &[&str]| {
         let output = output(arguments);
         assert!(output.status.success(), "{output:?}");

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, debug, warn};
@@ -72,8 +73,17 @@ pub struct StableListener<F: MsgFamily> {
     table: Arc<Table>,
     handshakes: AcceptorStatsHandle,
     commands: mpsc::Sender<Command>,
+    failure: Arc<Failure>,
     router: JoinHandle<()>,
 }
+
+/// Why nothing is accepted any more, from when that is so.
+type Failure = OnceLock<Arc<io::Error>>;
+
+/// Why that is so, for each who asks.
+#[derive(Debug, Error)]
+#[error(transparent)]
+struct Failed(Arc<io::Error>);
 
 /// A peer that asks to be let in, before anything is decided.
 #[derive(Debug)]
@@ -184,6 +194,7 @@ impl<F: MsgFamily> StableListener<F> {
         // Room for every session that can be open; one that has ended since needs no place.
         let (offer, accepted) = mpsc::channel(config.sessions_max);
         let (commands, orders) = mpsc::channel(4);
+        let failure = Arc::<Failure>::default();
         let router = Router {
             source,
             table: Arc::clone(&table),
@@ -192,6 +203,7 @@ impl<F: MsgFamily> StableListener<F> {
             orders,
             admit: Box::new(admit),
             budget: Budget::new(config.buffered_bytes_max),
+            failure: Arc::clone(&failure),
             config,
         };
         Ok(Self {
@@ -199,6 +211,7 @@ impl<F: MsgFamily> StableListener<F> {
             table,
             handshakes,
             commands,
+            failure,
             router: tokio::spawn(router.run().in_current_span()),
         })
     }
@@ -207,7 +220,7 @@ impl<F: MsgFamily> StableListener<F> {
     ///
     /// # Errors
     ///
-    /// When the link listener has failed for good.
+    /// When the link listener has failed for good; the error inside leads to the cause.
     ///
     /// # Cancel safety
     ///
@@ -215,10 +228,10 @@ impl<F: MsgFamily> StableListener<F> {
     pub async fn accept(&mut self) -> io::Result<StableConduit<F>> {
         match self.accepted.recv().await {
             Some(conduit) => Ok(conduit),
-            None => Err(io::Error::new(
-                io::ErrorKind::NotConnected,
-                "the link listener has failed for good",
-            )),
+            None => Err(match self.failure.get() {
+                Some(error) => io::Error::new(error.kind(), Failed(Arc::clone(error))),
+                None => io::Error::other("the task that routes links was stopped"),
+            }),
         }
     }
 
@@ -315,6 +328,7 @@ struct Router<F: MsgFamily, L: LinkListener> {
     orders: mpsc::Receiver<Command>,
     admit: Admit,
     budget: Arc<Budget>,
+    failure: Arc<Failure>,
     config: ListenerConfig,
 }
 
@@ -334,6 +348,8 @@ impl<F: MsgFamily, L: LinkListener> Router<F, L> {
                     Ok(attachment) => self.route(attachment),
                     Err(error) if is_fatal_kind(&error) => {
                         warn!(%error, "the link listener has failed for good");
+                        // Nobody else says so.
+                        let _ = self.failure.set(Arc::new(error));
                         break;
                     }
                     Err(error) => debug!(%error, "no link accepted"),

@@ -253,7 +253,9 @@ impl LinkListener for Failing {
     async fn accept(&mut self) -> io::Result<Self::Upgrade> {
         tokio::select! {
             accepted = self.listener.accept() => accepted,
-            () = self.fails.notified() => Err(io::ErrorKind::Unsupported.into()),
+            () = self.fails.notified() => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "the adapter is no adapter"))
+            }
         }
     }
 }
@@ -269,7 +271,13 @@ async fn a_listener_that_has_failed_still_reports_its_sessions() {
     let (near, far) = world.open().await;
     settle().await;
     fails.notify_one();
-    assert!(within(world.listener.accept()).await.is_err());
+    for _ in 0..2 {
+        let error = within(world.listener.accept()).await.unwrap_err();
+        let inner = error.get_ref().expect("it says what was wanted");
+        let causes = std::iter::successors(inner.source(), |error| error.source());
+        let last = causes.last().map(ToString::to_string);
+        assert_eq!(last.as_deref(), Some("the adapter is no adapter"), "{error:?}");
+    }
     let draining = tokio::spawn(world.listener.drain(RETRY_AFTER, Duration::from_secs(1)));
     until(&mut near.status(), |status| going_away(status) == Some(RETRY_AFTER)).await;
     assert_eq!(within(draining).await.unwrap().unfinished.len(), 1);

@@ -31,7 +31,7 @@ pub(crate) enum Address {
 
 /// What is no address.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("an address begins with `tcp:`, `unix:`, `ws://` or `serial:`, and what follows must fit")]
+#[error("an address is `tcp:HOST:PORT`, `unix:PATH`, `ws://HOST:PORT/PATH` or `serial:PATH`")]
 pub(crate) struct NotAnAddress;
 
 impl FromStr for Address {
@@ -41,7 +41,7 @@ impl FromStr for Address {
         let (kind, rest) = text.split_once(':').ok_or(NotAnAddress)?;
         match kind {
             _ if rest.is_empty() => Err(NotAnAddress),
-            "tcp" if rest.contains(':') => Ok(Self::Tcp(rest.to_owned())),
+            "tcp" if rest.contains(':') && !rest.contains('/') => Ok(Self::Tcp(rest.to_owned())),
             "unix" => Ok(Self::Unix(rest.into())),
             "ws" => Ok(Self::WebSocket(rest.strip_prefix("//").ok_or(NotAnAddress)?.to_owned())),
             "serial" => match rest.split_once(':') {
@@ -171,7 +171,16 @@ mod tests {
 
     #[test]
     fn anything_else_is_none() {
-        for text in ["", "tcp", "tcp:", "tcp:host", "ws:host:1", "udp:host:1", "serial:/dev/x:y"] {
+        for text in [
+            "",
+            "tcp",
+            "tcp:",
+            "tcp:host",
+            "tcp://host:1",
+            "ws:host:1",
+            "udp:host:1",
+            "serial:/dev/x:y",
+        ] {
             assert_eq!(text.parse::<Address>(), Err(NotAnAddress), "{text}");
         }
     }
