@@ -1,4 +1,4 @@
-//! The options of an xyz link.
+//! The options of xyz links.
 
 /// Options of the links that a source or a listener makes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! An xyz link and its halves: whole payloads, in order, for as long as it lives.
+//! One xyz link and its halves: whole payloads, in order, for as long as it lives.
 //!
 //! For a medium that carries bytes and not messages, throw the halves away: the link is then a
 //! `LengthPrefixedLink` of `rejoin-stream`, or a `CobsLink` where bytes may be damaged.
@@ -45,7 +45,7 @@ impl Link for XyzLink {
     }
 }
 
-/// The sending half of an [`XyzLink`].
+/// The sending half of one [`XyzLink`].
 #[derive(Debug)]
 pub struct XyzLinkTx {
     payload_bytes_max: usize,
@@ -79,7 +79,7 @@ impl LinkTx for XyzLinkTx {
     }
 }
 
-/// The receiving half of an [`XyzLink`].
+/// The receiving half of one [`XyzLink`].
 #[derive(Debug)]
 pub struct XyzLinkRx {
     payload_bytes_max: usize,
