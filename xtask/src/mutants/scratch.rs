@@ -82,7 +82,8 @@ fn copy(from: &Path, to: &Path, folder: &Path, kept: &mut BTreeSet<PathBuf>) -> 
             continue;
         }
         let path = folder.join(entry.file_name());
-        let kind = entry.file_type()?;
+        // Of the file that a link leads to.
+        let kind = fs::metadata(entry.path())?;
         if kind.is_dir() {
             copy(from, to, &path, kept)?;
         } else if kind.is_file() {
