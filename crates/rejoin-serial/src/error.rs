@@ -73,6 +73,12 @@ impl SerialError {
         source.kind() == io::ErrorKind::PermissionDenied
     }
 
+    /// Whether what is at the path is no port.
+    pub(crate) fn is_no_terminal(&self) -> bool {
+        let Self::Open { source, .. } = self else { return false };
+        source.kind() == io::ErrorKind::InvalidInput
+    }
+
     fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Settings { .. } => io::ErrorKind::InvalidInput,

@@ -162,7 +162,9 @@ impl SerialSource {
 
     fn is_final(&self, error: &SerialError) -> bool {
         let was_open = self.stats.opened.load(Ordering::Relaxed) > 0;
-        let may_heal = error.is_transient() || (was_open && error.is_denied());
+        // A name may be of another device the next time that the USB device is looked for.
+        let may_be_another = matches!(self.port, PortName::Usb(_)) && error.is_no_terminal();
+        let may_heal = error.is_transient() || may_be_another || (was_open && error.is_denied());
         !may_heal
     }
 }
