@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rejoin_core::{
-    Link, LinkRx, LinkTx, MemoryConfig, Raw, StableConduit, StableListener, memory_link_pair,
-    memory_listener,
+    Link, LinkRx, LinkTx, MemoryConfig, Raw, StableConduit, StableListener, StableRx,
+    memory_link_pair, memory_listener,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats};
 
@@ -92,24 +92,28 @@ pub(crate) async fn of_sending(address: SocketAddr, warm: u64, count: u64) -> Re
     Ok((asked() - before) as f64)
 }
 
-/// How often a process asks for memory while it receives about `count` messages, and how many bytes
-/// they are. The conduit may have received some of them before the application takes the first.
+/// How often a process asks for memory while it receives `count` messages, and how many bytes they
+/// are on the link. The peer sends them only when it is told that counting has begun: a conduit
+/// receives ahead of its application, so some would else have come before.
 pub(crate) async fn of_receiving(
     address: SocketAddr,
     warm: u64,
     count: u64,
 ) -> Result<[f64; 2], Failure> {
     let (tx, mut rx) = connect(address).await?.split();
-    let messages = Messages { count: warm + count, bytes: BYTES };
     let so_far = || (asked(), tx.stats().bytes_received);
-    let mut before = so_far();
+    receive(&mut rx, Messages { count: warm, bytes: BYTES }).await?;
+    let before = so_far();
+    tx.send(&&[0; BYTES][..]).await?;
+    receive(&mut rx, Messages { count, bytes: BYTES }).await?;
+    let after = so_far();
+    Ok([(after.0 - before.0) as f64, (after.1 - before.1) as f64])
+}
+
+async fn receive(rx: &mut StableRx<Raw>, messages: Messages) -> Result<(), Failure> {
     for number in 0..messages.count {
-        if number == warm {
-            before = so_far();
-        }
         let message = rx.recv().await?.ok_or("the peer closed")?;
         messages.check(number, message.get())?;
     }
-    let after = so_far();
-    Ok([(after.0 - before.0) as f64, (after.1 - before.1) as f64])
+    Ok(())
 }

@@ -74,8 +74,12 @@ fn receiving_side(effort: Effort) -> Result<f64, Failure> {
         let address = listener.local_addr()?;
         let mut listener = StableListener::<Raw>::new(listener);
         let child = Child::start(&Part::Receive { address, warm, count })?;
-        let (tx, _rx) = listener.accept().await?.split();
-        let sending = tokio::spawn(send(tx, Messages { count: warm + count, bytes: BYTES }));
+        let (tx, mut rx) = listener.accept().await?.split();
+        let sending = tokio::spawn(async move {
+            let tx = send(tx, Messages { count: warm, bytes: BYTES }).await?;
+            rx.recv().await?.ok_or("the peer closed")?;
+            Ok((send(tx, Messages { count, bytes: BYTES }).await?, rx))
+        });
         let _open = joined(sending).await?;
         let [allocations, bytes] = tokio::task::spawn_blocking(|| child.numbers()).await??;
         Ok(allocations / (bytes / f64::from(64 << 10)))
