@@ -114,6 +114,7 @@ mod selfref;
 mod source;
 mod source_listener;
 mod stable;
+mod sync;
 
 pub mod observability;
 pub mod protocol;

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
 use crate::handover::{Outbox, Pool};
 use crate::protocol::{Position, item_cost};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// How many items lie together at most, unless they came together. Many items thus lie in many
 /// pieces of the same size, which are used again, instead of a large one that has to grow.

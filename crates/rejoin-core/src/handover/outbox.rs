@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::codec::EncodeError;
 use crate::handover::Offer;
 use crate::handover::filling::Filling;
 use crate::protocol::{Batch, CloseReason, ITEM_COST, Position, item_cost};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The room that a permit holds: enough for most items, and little enough for several permits.
 const PERMIT_BYTES: u64 = 8 * 1024;

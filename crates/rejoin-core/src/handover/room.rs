@@ -3,7 +3,6 @@
 mod place;
 
 use std::future::poll_fn;
-use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -12,6 +11,7 @@ use crate::codec::EncodeError;
 use crate::handover::outbox::OutboxState;
 use crate::handover::{Outbox, Refusal};
 use crate::protocol::Position;
+use crate::sync::MutexGuard;
 
 pub(crate) use place::Place;
 

@@ -1,0 +1,61 @@
+//! The driver on one side, the handle that receives on the other.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use loom::future::block_on;
+use loom::thread;
+
+use crate::handover::{Inbox, Items, Outbox, Taker};
+use crate::protocol::item_cost;
+
+const ITEM: &[u8] = b"item";
+
+/// The driver gives one item out only when it has heard that the one before was taken. What comes
+/// while the receiver asks for it or goes to sleep is received, and then the end.
+pub fn nothing_and_no_end_is_missed() {
+    crate::explore(|| {
+        let window = item_cost(ITEM.len());
+        let shared = Arc::new((Inbox::new(window), Outbox::new(1, 1)));
+        let driver = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (inbox, outbox) = &*shared;
+                for _ in 0..2 {
+                    inbox.put(&mut VecDeque::from([Bytes::from_static(ITEM)]));
+                    assert_eq!(block_on(consumed(outbox)), window);
+                }
+                inbox.end(true);
+            })
+        };
+        let (inbox, outbox) = &*shared;
+        let mut taker = Taker::default();
+        block_on(async {
+            for number in 0..2 {
+                let received = taker.next(inbox, outbox).await.unwrap();
+                assert_eq!((received.position.get(), &received.bytes[..]), (number, ITEM));
+            }
+            assert!(taker.next(inbox, outbox).await.is_none());
+        });
+        assert!(inbox.is_complete());
+        driver.join().unwrap();
+    });
+}
+
+/// Waits until the receiver has taken something; gives its cost.
+async fn consumed(outbox: &Outbox) -> u64 {
+    poll_fn(|cx| {
+        loop {
+            if let Some(requests) = outbox.take() {
+                return Poll::Ready(requests.consumed);
+            }
+            if outbox.sleep(cx.waker(), Items::Later) {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
