@@ -43,9 +43,11 @@ enum Suite {
     Unit,
     /// The async driver under paused time.
     Stable,
+    /// What threads do to the queues and wake-ups, under loom.
+    Loom,
 }
 
-const SUITES: [Suite; 4] = [Suite::Sim, Suite::Protocol, Suite::Unit, Suite::Stable];
+const SUITES: [Suite; 5] = [Suite::Sim, Suite::Protocol, Suite::Unit, Suite::Stable, Suite::Loom];
 
 /// Many times what any suite takes. A test that hangs has noticed something.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -57,6 +59,7 @@ impl Suite {
             Self::Protocol => "test --no-run --package rejoin-core --test protocol",
             Self::Unit => "test --no-run --package rejoin-core --lib",
             Self::Stable => "test --no-run --package rejoin-core --test stable",
+            Self::Loom => "test --no-run --package rejoin-loom --test models",
         }
     }
 

@@ -1,7 +1,7 @@
 //! The kept bugs. Each is one edit of the product, says what it breaks, and names the suite that
 //! notices; should that one not, the others are asked before the mutant counts as a survivor.
 
-use super::Suite::{self, Protocol, Sim, Stable, Unit};
+use super::Suite::{self, Loom, Protocol, Sim, Stable, Unit};
 
 /// One kept bug.
 #[derive(Debug)]
@@ -211,4 +211,15 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
         "self.session.handle_link_down(now, link.generation());" =>
         "self.session.abort(LossReason::Stopped);",
         Stable: "a cut ends the session";
+    "call during the poll forgotten" in "on_call.rs":
+        "        self.line.called.swap(false, Ordering::Acquire);\n        Pin::new(&mut self.future).poll(&mut Context::from_waker(&self.waker))" =>
+        "        let polled = Pin::new(&mut self.future).poll(&mut Context::from_waker(&self.waker));\n        self.line.called.swap(false, Ordering::Acquire);\n        polled",
+        Loom: "a link that has more to read is not read on";
+    "task put down after the flag was read" in "on_call.rs":
+        "if self.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {\n            self.connect(cx.waker());\n        }\n        self.was_called()" =>
+        "let called = self.was_called();\n        if self.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {\n            self.connect(cx.waker());\n        }\n        called",
+        Loom: "a task that takes over a future is not woken by it";
+    "room given up and offered to nobody" in "handover/room.rs":
+        "Outbox::unlock(state);\n        drop(left);" => "drop(state);\n        drop(left);",
+        Loom: "a sender waits though there is room";
 };
