@@ -5,7 +5,6 @@
 //! inside its own task; the pipes between them therefore need no wakers: after the driver has
 //! changed a pipe, it polls the future at its other end.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -173,7 +172,7 @@ pub(crate) struct Writer {
     /// How many bytes the link has taken, where it can tell.
     bytes: Progress,
     /// The next batch, while it is filled; empty in between, kept for its memory.
-    batch: VecDeque<Transmit>,
+    batch: Vec<Transmit>,
     /// Whether there is memory to give back.
     trim: bool,
 }
@@ -196,7 +195,7 @@ impl Outgoing {
 /// What the writer is given to do.
 #[derive(Default)]
 struct Given {
-    batch: VecDeque<Transmit>,
+    batch: Vec<Transmit>,
     state: WriterState,
     /// Give memory back when there is nothing to write.
     trim: bool,
@@ -218,7 +217,7 @@ impl Writer {
         let pipe = Arc::new(Outgoing { idle: AtomicBool::new(true), ..Outgoing::default() });
         let bytes = tx.progress();
         let future = Box::pin(write(tx, Arc::clone(&pipe)));
-        Self { future, pipe, bytes, batch: VecDeque::new(), trim: false }
+        Self { future, pipe, bytes, batch: Vec::new(), trim: false }
     }
 
     /// Whether the writer takes a batch now.
@@ -232,7 +231,7 @@ impl Writer {
         while self.batch.len() < BATCH_PAYLOADS && bytes < BATCH_BYTES {
             let Some(transmit) = next() else { break };
             bytes += transmit.body.len();
-            self.batch.push_back(transmit);
+            self.batch.push(transmit);
         }
         if self.batch.is_empty() {
             return false;
@@ -247,7 +246,7 @@ impl Writer {
 
     /// Gives memory back that was needed for a large batch.
     pub(crate) fn trim(&mut self) {
-        self.batch = VecDeque::new();
+        self.batch = Vec::new();
         self.pipe.given().trim = true;
         self.trim = true;
     }
@@ -281,7 +280,7 @@ impl Writer {
 }
 
 async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
-    let mut batch = VecDeque::new();
+    let mut batch = Vec::new();
     let (mut taken, mut done) = (0, false);
     loop {
         let state = poll_fn(|_| {
@@ -292,7 +291,7 @@ async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
             }
             if given.state == WriterState::Idle {
                 if std::mem::take(&mut given.trim) {
-                    (batch, given.batch) = (VecDeque::new(), VecDeque::new());
+                    (batch, given.batch) = (Vec::new(), Vec::new());
                 }
                 return Poll::Pending;
             }

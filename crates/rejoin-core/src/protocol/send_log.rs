@@ -107,11 +107,16 @@ impl Segment {
     }
 }
 
-/// Where the item at the *written* cursor lies.
+/// Where an item lies.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cursor {
     segment: usize,
+    /// Which one of its segment it is.
     index: usize,
+    /// Where it begins in the bytes of its segment.
+    offset: usize,
+    /// Where its end stands in the ring.
+    end_at: usize,
 }
 
 /// Items that wait to be written or acknowledged.
@@ -179,14 +184,18 @@ impl SendLog {
     #[inline]
     pub fn write_next(&mut self) -> Option<(Position, Bytes)> {
         let segment = self.segments.get(self.cursor.segment)?;
-        let item = self.item(segment, self.cursor.index);
+        let end = self.ends[self.cursor.end_at] as usize;
+        let item = segment.bytes.slice(self.cursor.offset..end);
         let position = Position::new(self.written);
         self.written += 1;
         self.cost_written += item_cost(item.len());
         self.sent = self.sent.max(self.written);
         self.cursor.index += 1;
+        self.cursor.offset = end;
+        self.cursor.end_at += 1;
         if self.cursor.index == segment.items {
-            self.cursor = Cursor { segment: self.cursor.segment + 1, index: 0 };
+            let Cursor { segment, end_at, .. } = self.cursor;
+            self.cursor = Cursor { segment: segment + 1, index: 0, offset: 0, end_at };
         }
         Some((position, item))
     }
@@ -201,13 +210,11 @@ impl SendLog {
         self.cost_acked = self.cost_at(count);
         self.acked = count;
         while let Some(segment) = self.segments.front().filter(|segment| segment.end() <= count) {
+            // All of it is written, so the cursor is behind it.
+            self.cursor.segment -= 1;
+            self.cursor.end_at -= segment.items;
             self.ends.drain(..segment.items);
             self.segments.pop_front();
-            if self.cursor.segment == 0 {
-                self.cursor = Cursor::default();
-            } else {
-                self.cursor.segment -= 1;
-            }
         }
         self.check();
     }
@@ -235,17 +242,10 @@ impl SendLog {
 
     /// Empties the log and gives out what was not acknowledged, oldest first.
     pub fn take_unacknowledged(&mut self) -> Vec<(Position, Bytes)> {
-        let (log, acked) = (&*self, self.acked);
-        let items = log
-            .segments
-            .iter()
-            .flat_map(|segment| {
-                (0..segment.items).map(move |index| {
-                    (Position::new(segment.first + index as u64), log.item(segment, index))
-                })
-            })
-            .filter(|(position, _)| position.get() >= acked)
-            .collect();
+        if self.acked < self.written {
+            self.rewind(self.acked);
+        }
+        let items = std::iter::from_fn(|| self.write_next()).collect();
         (self.segments, self.ends) = (VecDeque::new(), VecDeque::new());
         (self.acked, self.written, self.sent) = (self.appended, self.appended, self.appended);
         (self.cost_acked, self.cost_written) = (self.cost_appended, self.cost_appended);
@@ -314,37 +314,19 @@ impl SendLog {
     }
 
     fn cost_at(&self, count: u64) -> u64 {
-        let Cursor { segment, index } = self.locate(count);
+        let Cursor { segment, index, offset, .. } = self.locate(count);
         let Some(found) = self.segments.get(segment) else { return self.cost_appended };
-        found.cost_before + self.offset(found, index) as u64 + index as u64 * ITEM_COST
-    }
-
-    /// Where an item begins in the bytes of its segment.
-    #[inline]
-    fn offset(&self, segment: &Segment, index: usize) -> usize {
-        index.checked_sub(1).map_or(0, |previous| self.item_end(segment, previous))
-    }
-
-    #[inline]
-    fn item_end(&self, segment: &Segment, index: usize) -> usize {
-        // The ring begins with the items of the first segment.
-        let first = self.segments.front().map_or(0, |front| front.first);
-        let before = usize::try_from(segment.first - first).expect("an index in memory");
-        self.ends[before + index] as usize
-    }
-
-    #[inline]
-    fn item(&self, segment: &Segment, index: usize) -> Bytes {
-        segment.bytes.slice(self.offset(segment, index)..self.item_end(segment, index))
+        found.cost_before + offset as u64 + index as u64 * ITEM_COST
     }
 
     fn locate(&self, count: u64) -> Cursor {
         let segment = self.segments.partition_point(|segment| segment.end() <= count);
-        let index = self
-            .segments
-            .get(segment)
-            .map_or(0, |found| usize::try_from(count - found.first).expect("an index in memory"));
-        Cursor { segment, index }
+        // The ring begins with the items of the first segment.
+        let first = self.segments.front().map_or(count, |front| front.first);
+        let end_at = in_memory(count - first);
+        let index = self.segments.get(segment).map_or(0, |found| in_memory(count - found.first));
+        let offset = if index == 0 { 0 } else { self.ends[end_at - 1] as usize };
+        Cursor { segment, index, offset, end_at }
     }
 
     fn check(&self) {
@@ -353,4 +335,9 @@ impl SendLog {
         debug_assert!(self.cost_acked <= self.cost_written);
         debug_assert!(self.cost_written <= self.cost_appended);
     }
+}
+
+/// An index into what is in memory.
+fn in_memory(index: u64) -> usize {
+    usize::try_from(index).expect("an index in memory")
 }

@@ -13,17 +13,27 @@ impl Session {
     /// after every other call.
     #[must_use]
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        if self.ended || self.attached.is_none() {
-            return None;
-        }
-        if self.profile == Some(Profile::Extended)
-            && let Some(control) = self.next_control(now)
-        {
-            let transmit = self.control(&control);
-            self.finish_if_closed();
-            return Some(transmit);
-        }
-        self.next_item(now).or_else(|| self.next_close())
+        self.transmits(now).next()
+    }
+
+    /// The payloads for the current link, in order, until there is nothing more to send now.
+    pub fn transmits(&mut self, now: Instant) -> impl Iterator<Item = Transmit> {
+        // An item makes no control frame due, and nobody else can while this borrows the session.
+        let mut may_control = self.profile == Some(Profile::Extended);
+        std::iter::from_fn(move || {
+            if self.ended || self.attached.is_none() {
+                return None;
+            }
+            if may_control {
+                if let Some(control) = self.next_control(now) {
+                    let transmit = self.control(&control);
+                    self.finish_if_closed();
+                    return Some(transmit);
+                }
+                may_control = false;
+            }
+            self.next_item(now).or_else(|| self.next_close())
+        })
     }
 
     fn next_control(&mut self, now: Instant) -> Option<Control> {
@@ -54,6 +64,7 @@ impl Session {
         confirm.then_some(Control::CloseAck)
     }
 
+    #[inline]
     fn next_item(&mut self, now: Instant) -> Option<Transmit> {
         let attached = self.attached.as_mut()?;
         if self.log.cost_written() >= self.send_limit {

@@ -331,9 +331,9 @@ impl<S: LinkSource> Driver<S> {
         let Some(link) = &mut self.link else { return Found::More };
         let mut filled = false;
         if self.transmit_due {
-            let (session, due) = (&mut self.session, &mut self.transmit_due);
+            let (mut transmits, due) = (self.session.transmits(now), &mut self.transmit_due);
             let next = || {
-                let transmit = session.poll_transmit(now);
+                let transmit = transmits.next();
                 *due = transmit.is_some();
                 transmit
             };
