@@ -68,7 +68,7 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
         "self.cost_acked = self.cost_at(count);" => "",
         Sim: "a log that is empty looks full";
     "hand-back forgets the oldest" in "protocol/send_log.rs":
-        "position.get() >= acked" => "position.get() > acked",
+        "self.rewind(self.acked);" => "self.rewind(self.acked + 1);",
         Sim: "one item is neither acknowledged nor handed back";
     "number taken before the bytes are stored" in "protocol/send_log.rs":
         "first: self.appended," => "first: self.appended + 1,",
