@@ -124,7 +124,12 @@ impl Medium {
     }
 
     pub(crate) async fn sever(&mut self, how: Sever) -> io::Result<()> {
-        self.faults.sever(how).await
+        self.faults.sever(how).await.map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("`Faults::sever({how:?})` of the fixture: {error}"),
+            )
+        })
     }
 
     pub(crate) async fn sever_next_after(&mut self, toward: Toward, bytes: u64) -> io::Result<()> {

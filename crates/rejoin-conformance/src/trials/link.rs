@@ -52,14 +52,23 @@ async fn empty_payload(stage: Stage) -> Outcome {
                 put(&mut link.near.tx, payload).await?;
                 expect(&mut link.far.rx, payload).await?;
             }
-            for _ in 0..100 {
-                link.near.tx.send(b"", Bytes::new()).await?;
-            }
-            put(&mut link.near.tx, b"end").await?;
-            for _ in 0..100 {
-                expect(&mut link.far.rx, b"").await?;
-            }
-            expect(&mut link.far.rx, b"end").await
+            // At the same time, as the medium may hold fewer.
+            let (tx, rx) = (&mut link.near.tx, &mut link.far.rx);
+            let give = async {
+                for _ in 0..100 {
+                    tx.send(b"", Bytes::new()).await?;
+                }
+                put(tx, b"end").await?;
+                Outcome::Ok(())
+            };
+            let take = async {
+                for _ in 0..100 {
+                    expect(rx, b"").await?;
+                }
+                expect(rx, b"end").await
+            };
+            tokio::try_join!(give, take)?;
+            Ok(())
         })
         .await
 }

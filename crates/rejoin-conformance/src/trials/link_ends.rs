@@ -29,13 +29,22 @@ trials! { "link":
 async fn close_is_none_after_everything_sent(stage: Stage) -> Outcome {
     stage
         .each_way(async |mut link| {
-            for n in 0..100_u8 {
-                link.near.tx.send(&[n], Bytes::from_static(b"body")).await?;
-            }
-            link.near.tx.close().await?;
-            for n in 0..100_u8 {
-                expect(&mut link.far.rx, &[n, b'b', b'o', b'd', b'y']).await?;
-            }
+            // At the same time, as the medium may hold fewer.
+            let (mut tx, rx) = (link.near.tx, &mut link.far.rx);
+            let give = async {
+                for n in 0..100_u8 {
+                    tx.send(&[n], Bytes::from_static(b"body")).await?;
+                }
+                tx.close().await?;
+                Outcome::Ok(())
+            };
+            let take = async {
+                for n in 0..100_u8 {
+                    expect(rx, &[n, b'b', b'o', b'd', b'y']).await?;
+                }
+                Ok(())
+            };
+            tokio::try_join!(give, take)?;
             assert_eq!(link.far.rx.recv().await?, None, "the link was closed");
             Ok(())
         })

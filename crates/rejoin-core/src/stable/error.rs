@@ -171,3 +171,25 @@ pub enum AckError {
     #[error("no message {0} was accepted")]
     NotSent(Position),
 }
+
+/// An error and all that it was caused by, for where only a text can be kept.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_tells_every_cause_once() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = io::Error::from(ConnectError::Unreachable { attempts: 2, source: refused });
+        assert_eq!(
+            chain(&error),
+            "no link could be made in 2 attempts; a later attempt may succeed: connection refused"
+        );
+        assert_eq!(chain(&io::Error::other("alone")), "alone");
+    }
+}

@@ -75,7 +75,7 @@ impl Status {
 pub enum SuspendCause {
     /// The peer closed the link, which is not a close of the conduit.
     LinkClosed,
-    /// The link failed.
+    /// The link failed: the error, and behind it what it was caused by.
     LinkFailed(Arc<str>),
     /// Nothing was heard from the peer for too long.
     PeerSilent,
@@ -89,7 +89,7 @@ pub enum SuspendCause {
     PositionWanted,
     /// The peer sent what no correct peer sends.
     Violation(Arc<str>),
-    /// An attempt to make a link failed.
+    /// An attempt to make a link failed: the error, and behind it what it was caused by.
     AttemptFailed(Arc<str>),
 }
 
@@ -143,6 +143,8 @@ pub struct Stats {
     pub resumes: u64,
     /// The number of the latest link, from 1; 0 before the first.
     pub generation: u64,
-    /// The latest measurement of the time to the peer and back.
+    /// The latest measurement of the time to the peer and back; `None` until there was a ping, which
+    /// a link that is never silent for a [`ping_interval`](crate::StableConfig::ping_interval) does
+    /// without.
     pub round_trip: Option<Duration>,
 }

@@ -16,7 +16,7 @@ use crate::source::LinkSource;
 use crate::stable::ages::Ages;
 use crate::stable::dial::{AttemptError, NewLink, PeerHello, Want};
 use crate::stable::driver::Driver;
-use crate::stable::error::ConnectError;
+use crate::stable::error::{ConnectError, chain};
 use crate::stable::live_link::LiveLink;
 use crate::stable::refuse::reject;
 use crate::stable::registrar::{Registrar, Ruling};
@@ -184,12 +184,12 @@ impl<S: LinkSource> Driver<S> {
             self.migrated(Some(&error));
         }
         if fatal && self.opened.is_some() {
-            self.session.abort(LossReason::Source(error.to_string()));
+            self.session.abort(LossReason::Source(chain(&error)));
             self.report_opened(Err(ConnectError::Fatal(error)));
         } else if fatal && self.link.is_none() {
-            self.session.abort(LossReason::Source(error.to_string()));
+            self.session.abort(LossReason::Source(chain(&error)));
         } else if fatal {
-            self.source_failed = Some(error.to_string());
+            self.source_failed = Some(chain(&error));
         } else if self.link.is_none() && self.role == Role::Initiator {
             self.attempt_spent(now, error);
         }
@@ -204,7 +204,7 @@ impl<S: LinkSource> Driver<S> {
         } else if was_last {
             self.session.abort(LossReason::OutageLimit);
         } else {
-            self.suspended(now, SuspendCause::AttemptFailed(error.to_string().into()));
+            self.suspended(now, SuspendCause::AttemptFailed(chain(&error).into()));
             self.connect_error = Some(error);
         }
     }

@@ -25,7 +25,7 @@ use crate::stable::allowance::{Budget, RETRY_INTERVAL, Room};
 use crate::stable::config::StableConfig;
 use crate::stable::dial::Dialer;
 use crate::stable::driver::alarm::Alarm;
-use crate::stable::error::ConnectError;
+use crate::stable::error::{ConnectError, chain};
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
 use crate::stable::packing::pack;
@@ -269,7 +269,7 @@ impl<S: LinkSource> Driver<S> {
         }
         if self.payloads.is_empty() && ended.is_pending() {
             let Some(error) = link.take_write_error() else { return Found::Nothing };
-            self.link_down(now, SuspendCause::LinkFailed(error.to_string().into()));
+            self.link_down(now, SuspendCause::LinkFailed(chain(&error).into()));
             return Found::More;
         }
         let more = ended.is_ready() || link.has_more_to_read();
@@ -291,10 +291,7 @@ impl<S: LinkSource> Driver<S> {
         pack(&mut self.items, first, carried);
         self.read_bytes += carried;
         if let Some(error) = violation {
-            let mut cause = error.to_string();
-            if let Some(source) = std::error::Error::source(&error) {
-                cause = format!("{cause}: {source}");
-            }
+            let cause = chain(&error);
             self.meter.violation();
             warn!(generation = generation.get(), cause, "protocol violation");
             self.link_down(now, SuspendCause::Violation(cause.into()));
@@ -305,7 +302,7 @@ impl<S: LinkSource> Driver<S> {
                 now,
                 match result {
                     Ok(()) => SuspendCause::LinkClosed,
-                    Err(error) => SuspendCause::LinkFailed(error.to_string().into()),
+                    Err(error) => SuspendCause::LinkFailed(chain(&error).into()),
                 },
             );
         }
