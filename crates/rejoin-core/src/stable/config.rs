@@ -113,9 +113,7 @@ pub struct RedialPolicy {
     /// How long one attempt may take to give a link, the handshake on it not counted. Default 10 s.
     pub attempt_deadline: Duration,
     /// How long `connect` goes on trying while attempts fail in a way that may heal. Default 10 s.
-    ///
-    /// `connect` gives up as soon as the next attempt would come after this, which may be some seconds
-    /// before it, as delays are random up to `backoff_max`.
+    /// The last attempt is made when this has passed, if not one before it has succeeded.
     pub connect_limit: Duration,
     /// How many attempts may fail in one outage, or before the first link, until the session is given
     /// up; `None` for any number within [`outage_max`](StableConfig::outage_max) or `connect_limit`.

@@ -91,6 +91,8 @@ pub(super) struct Dialer<S: LinkSource> {
     backoff: Backoff,
     /// The peer has asked not to be called before this, if it does not answer.
     not_before: Option<Instant>,
+    /// However long the pause would be, the next attempt is made then.
+    not_after: Option<Instant>,
 }
 
 enum State<S: LinkSource> {
@@ -110,6 +112,7 @@ impl<S: LinkSource> Dialer<S> {
             config,
             backoff: Backoff::default(),
             not_before: None,
+            not_after: None,
         }
     }
 
@@ -216,6 +219,11 @@ impl<S: LinkSource> Dialer<S> {
         self.not_before = Some(at);
     }
 
+    /// From now on, never pauses beyond `at`, where that is yet to come.
+    pub(super) fn pause_until(&mut self, at: Option<Instant>) {
+        self.not_after = at;
+    }
+
     /// The outage is over: the next attempt is the first of another one.
     pub(super) fn settle(&mut self) {
         self.backoff = Backoff::default();
@@ -246,7 +254,8 @@ impl<S: LinkSource> Dialer<S> {
             // A peer that is going away may still take its sessions back: only when it did not is it
             // left alone for as long as it asked.
             let asked = self.not_before.filter(|_| self.backoff.attempts() > 0);
-            (now + delay).max(asked.unwrap_or(now))
+            let at = (now + delay).max(asked.unwrap_or(now));
+            self.not_after.map_or(at, |latest| at.min(latest.max(now)))
         };
         self.state = State::Waiting(source, Box::pin(tokio::time::sleep_until(at)));
     }

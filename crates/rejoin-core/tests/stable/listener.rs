@@ -10,7 +10,7 @@ use rejoin_core::{
 use tokio::time::{Instant, timeout};
 
 use crate::common::{
-    World, expect_all, is_connected, is_suspended, item, recv, send, send_all, settle, until,
+    World, expect_all, is_connected, is_suspended, item, pass, recv, send, send_all, settle, until,
     within,
 };
 use crate::peer::{EXTENDED, Peer, read_frame};
@@ -119,6 +119,30 @@ async fn a_full_listener_says_so_and_takes_another_when_one_goes() {
     settle().await;
     assert_eq!(world.listener.sessions(), 1);
     world.connect(config).await.unwrap();
+}
+
+/// A client that is started some seconds before its server: random pauses do not end the wait early.
+#[tokio::test(start_paused = true)]
+async fn connecting_goes_on_for_as_long_as_its_limit_says() {
+    let limit = StableConfig::default().redial.connect_limit;
+    for _ in 0..20 {
+        let world = World::new();
+        world.network.refuse_dials();
+        let begun = Instant::now();
+        let serve = async {
+            pass(limit - Duration::from_millis(1)).await;
+            world.network.answer_dials();
+        };
+        let (conduit, ()) = tokio::join!(world.connect(StableConfig::default()), serve);
+        conduit.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), limit.as_secs());
+
+        world.network.refuse_dials();
+        let begun = Instant::now();
+        let error = world.connect(StableConfig::default()).await.expect_err("nobody answers");
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+        assert_eq!(begun.elapsed().as_secs(), limit.as_secs());
+    }
 }
 
 /// Whether the router turns them away or a session's driver does.

@@ -168,3 +168,22 @@ async fn the_figures_add_up() {
     within(near_tx.close()).await.unwrap();
     assert_eq!(within(recv(&mut far_rx)).await.unwrap(), None);
 }
+
+/// On threads of their own, a driver may run at any time while an application receives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_received_is_in_the_figures() {
+    let mut world = World::new();
+    let ((near_tx, _near_rx), (_far_tx, mut far_rx)) = world.halves().await;
+    let sending = tokio::spawn(async move {
+        for n in 0..100_000 {
+            send(&near_tx, n).await.unwrap();
+        }
+        near_tx
+    });
+    for n in 0..100_000 {
+        assert_eq!(recv(&mut far_rx).await.unwrap(), Some(n));
+        let counted = far_rx.stats().messages_received;
+        assert!(counted > n, "{counted} counted when {n} was given out");
+    }
+    within(sending.await.unwrap().close()).await.unwrap();
+}

@@ -44,7 +44,7 @@ impl<S: LinkSource> Driver<S> {
             Poll::Ready(Err(error)) => self.attempt_failed(now, error),
             Poll::Pending => {
                 self.publish_retry();
-                return self.give_up_connecting();
+                return false;
             }
         }
         true
@@ -73,18 +73,6 @@ impl<S: LinkSource> Driver<S> {
         if let Some(link) = self.link.take() {
             link.close_in_background();
         }
-    }
-
-    /// Ends the wait for a first link where the next attempt would come too late; gives whether it
-    /// did.
-    fn give_up_connecting(&mut self) -> bool {
-        let too_late = self.dialer.retry_at().is_some_and(|at| at.into_std() > self.connect_by);
-        if self.role != Role::Initiator || self.opened.is_none() || !too_late {
-            return false;
-        }
-        let Some(source) = self.connect_error.take() else { return false };
-        self.unreachable(source);
-        true
     }
 
     fn unreachable(&mut self, source: io::Error) {
@@ -205,7 +193,6 @@ impl<S: LinkSource> Driver<S> {
             self.session.abort(LossReason::OutageLimit);
         } else {
             self.suspended(now, SuspendCause::AttemptFailed(chain(&error).into()));
-            self.connect_error = Some(error);
         }
     }
 
@@ -265,11 +252,8 @@ impl<S: LinkSource> Driver<S> {
             return;
         }
         if self.opened.is_some() {
-            let error = io::Error::other(cause.to_string());
             if self.role == Role::Initiator && now >= self.connect_by {
-                self.unreachable(error);
-            } else {
-                self.connect_error = Some(error);
+                self.unreachable(io::Error::other(cause.to_string()));
             }
             let attempts = self.dialer.attempts();
             self.shared.status.send_replace(Status::Connecting { attempts });

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -73,8 +72,6 @@ pub(super) struct Driver<S: LinkSource> {
     opened: Option<Opened>,
     /// When an initiator gives up making its first link.
     connect_by: Instant,
-    /// What the last attempt to make it failed with.
-    connect_error: Option<io::Error>,
     closed_by_peer: Option<CloseReason>,
     /// Whether this side closes.
     closing: bool,
@@ -125,11 +122,14 @@ impl<S: LinkSource> Driver<S> {
         opened: Opened,
     ) -> Self {
         let role = source.role();
+        let connect_by = now() + config.redial.connect_limit;
+        let mut dialer = Dialer::new(source, Arc::clone(&config));
+        dialer.pause_until(Some(tokio::time::Instant::from_std(connect_by)));
         let mut driver = Self {
             session: Session::new(role, config.session(), random::key()),
             room: Room::new(&config, budget),
-            dialer: Dialer::new(source, Arc::clone(&config)),
-            connect_by: now() + config.redial.connect_limit,
+            dialer,
+            connect_by,
             alarm: Alarm::new(),
             routine: false,
             shared,
@@ -138,7 +138,6 @@ impl<S: LinkSource> Driver<S> {
             registrar,
             link: None,
             opened: Some(opened),
-            connect_error: None,
             closed_by_peer: None,
             closing: false,
             source_failed: None,
@@ -407,7 +406,7 @@ impl<S: LinkSource> Driver<S> {
                     if !self.closing || reason != CloseReason::default() {
                         self.closed_by_peer.get_or_insert(reason);
                     }
-                    self.shared.inbox.put(&mut self.items);
+                    self.put_items(now);
                     self.shared.inbox.end(true);
                     // What was accepted until now still goes out, then this side closes, too.
                     self.shared.outbox.close(CloseReason::default());
@@ -436,6 +435,7 @@ impl<S: LinkSource> Driver<S> {
 
     fn report_opened(&mut self, result: Result<(), ConnectError>) {
         if let Some(opened) = self.opened.take() {
+            self.dialer.pause_until(None);
             if result.is_ok() {
                 self.meter.opened();
             }
@@ -445,12 +445,12 @@ impl<S: LinkSource> Driver<S> {
 
     /// Makes the results of this turn known to the handles.
     fn publish(&mut self, now: Instant) {
-        if !self.items.is_empty() {
-            self.shared.inbox.put(&mut self.items);
-            self.trim_at.get_or_insert(now + TRIM_INTERVAL);
-        }
         let log = self.session.log();
         let (acknowledged, cost_acked) = (log.acked(), log.cost_acked());
+        let (accepted, held) = self.shared.outbox.release(cost_acked);
+        self.transmit_due |= self.room.adjust(now, &mut self.session, &self.shared, held);
+        self.ages.note(now, accepted, acknowledged);
+        self.put_items(now);
         if std::mem::replace(&mut self.acked_published, acknowledged) != acknowledged {
             let receipts = &self.shared.receipts;
             receipts.send_if_modified(|now| {
@@ -460,11 +460,16 @@ impl<S: LinkSource> Driver<S> {
             });
             self.trim_at.get_or_insert(now + TRIM_INTERVAL);
         }
-        let (accepted, held) = self.shared.outbox.release(cost_acked);
-        self.transmit_due |= self.room.adjust(now, &mut self.session, &self.shared, held);
-        self.ages.note(now, accepted, acknowledged);
-        self.shared.publish_stats(&self.session, &self.ages);
         self.meter.turn(|| self.shared.stats());
+    }
+
+    /// Gives the application what was received, which the figures count by then.
+    fn put_items(&mut self, now: Instant) {
+        self.shared.publish_stats(&self.session, &self.ages);
+        if !self.items.is_empty() {
+            self.shared.inbox.put(&mut self.items);
+            self.trim_at.get_or_insert(now + TRIM_INTERVAL);
+        }
     }
 
     fn finish(&mut self, now: Instant, ending: Ending) {
