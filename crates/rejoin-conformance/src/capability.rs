@@ -62,8 +62,8 @@ impl Capability {
     ///
     /// `buffered_bytes_max` is how many bytes a link and its medium may hold in one direction while
     /// the receiver takes nothing; a sender that is rid of more has found a buffer without a bound.
-    /// It holds at least 20 messages of 100 bytes: so many does one trial send before it kills the link.
-    /// A generous estimate will do.
+    /// A generous estimate will do. They hold at least 20 messages of 100 bytes: so many does one
+    /// trial send before it kills the link.
     #[must_use]
     pub fn new(
         name: impl Into<String>,

@@ -1,7 +1,7 @@
 //! What applications' threads and drivers meet at, under [loom](https://docs.rs/loom): the sources of
-//! rejoin-core's `handover` and `on_call`, compiled against loom's locks and atomics, and models
-//! that run them in every order in which two or three threads can get there. A model in which a
-//! wake-up can be lost ends in a deadlock, which loom finds and shows.
+//! rejoin-core's `handover` and `on_call`, to which links lead from here, compiled against loom's locks
+//! and atomics, and models that run them in every order in which two or three threads can get there. A
+//! model in which a wake-up can be lost ends in a deadlock, which loom finds and shows.
 //!
 //! That every call is right in itself is shown by the unit tests beside the sources.
 
@@ -29,9 +29,7 @@ mod sync {
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
-#[path = "../../../crates/rejoin-core/src/handover/mod.rs"]
 mod handover;
-#[path = "../../../crates/rejoin-core/src/on_call.rs"]
 mod on_call;
 
 pub mod inbox;

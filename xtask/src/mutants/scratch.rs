@@ -82,7 +82,12 @@ fn copy(from: &Path, to: &Path, folder: &Path, kept: &mut BTreeSet<PathBuf>) -> 
             continue;
         }
         let path = folder.join(entry.file_name());
-        // Of the file that a link leads to.
+        #[cfg(unix)]
+        if entry.file_type()?.is_symlink() {
+            copy_link(&entry.path(), &to.join(&path))?;
+            kept.insert(path);
+            continue;
+        }
         let kind = fs::metadata(entry.path())?;
         if kind.is_dir() {
             copy(from, to, &path, kept)?;
@@ -95,6 +100,19 @@ fn copy(from: &Path, to: &Path, folder: &Path, kept: &mut BTreeSet<PathBuf>) -> 
         }
     }
     Ok(())
+}
+
+/// What is planted in a file is then in all that lead to it.
+#[cfg(unix)]
+fn copy_link(from: &Path, to: &Path) -> io::Result<()> {
+    let target = fs::read_link(from)?;
+    if fs::read_link(to).ok().as_ref() == Some(&target) {
+        return Ok(());
+    }
+    if to.symlink_metadata().is_ok() {
+        fs::remove_file(to)?;
+    }
+    std::os::unix::fs::symlink(target, to)
 }
 
 /// Files that are no longer in the tree would go on being built.

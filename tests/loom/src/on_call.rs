@@ -1,0 +1,1 @@
+../../../crates/rejoin-core/src/on_call.rs
