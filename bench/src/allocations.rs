@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rejoin_core::{
-    Link, LinkRx, LinkTx, MemoryConfig, Raw, StableConduit, StableListener, StableRx,
-    memory_link_pair, memory_listener,
+    Link, LinkRx, LinkTx, MemoryConfig, Raw, StableConduit, StableListener, memory_link_pair,
+    memory_listener,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats};
 
 use crate::Failure;
-use crate::cases::connect;
+use crate::cases::{connect, receive_all};
 use crate::content::{Messages, stamp};
 
 const BYTES: usize = 64;
@@ -102,18 +102,10 @@ pub(crate) async fn of_receiving(
 ) -> Result<[f64; 2], Failure> {
     let (tx, mut rx) = connect(address).await?.split();
     let so_far = || (asked(), tx.stats().bytes_received);
-    receive(&mut rx, Messages { count: warm, bytes: BYTES }).await?;
+    receive_all(&mut rx, Messages { count: warm, bytes: BYTES }).await?;
     let before = so_far();
     tx.send(&&[0; BYTES][..]).await?;
-    receive(&mut rx, Messages { count, bytes: BYTES }).await?;
+    receive_all(&mut rx, Messages { count, bytes: BYTES }).await?;
     let after = so_far();
     Ok([(after.0 - before.0) as f64, (after.1 - before.1) as f64])
-}
-
-async fn receive(rx: &mut StableRx<Raw>, messages: Messages) -> Result<(), Failure> {
-    for number in 0..messages.count {
-        let message = rx.recv().await?.ok_or("the peer closed")?;
-        messages.check(number, message.get())?;
-    }
-    Ok(())
 }

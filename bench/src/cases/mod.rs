@@ -13,6 +13,7 @@ mod serial;
 mod typed;
 
 pub(crate) use memory::connect;
+pub(crate) use one_way::receive_all;
 
 use crate::measure::{Case, Effort};
 

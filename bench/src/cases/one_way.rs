@@ -95,11 +95,16 @@ pub(super) async fn send(tx: StableTx<Raw>, messages: Messages) -> Result<Stable
 
 /// Receives and checks all; gives the moment when it had the last.
 pub(super) async fn receive(mut rx: StableRx<Raw>, messages: Messages) -> Result<Instant, Failure> {
+    receive_all(&mut rx, messages).await?;
+    Ok(Instant::now())
+}
+
+pub(crate) async fn receive_all(rx: &mut StableRx<Raw>, messages: Messages) -> Result<(), Failure> {
     for number in 0..messages.count {
         let message = rx.recv().await?.ok_or("the peer closed")?;
         messages.check(number, message.get())?;
     }
-    Ok(Instant::now())
+    Ok(())
 }
 
 async fn length_delimited<S>(client: S, server: S, messages: Messages) -> Result<f64, Failure>

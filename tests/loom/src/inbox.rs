@@ -1,15 +1,14 @@
 //! The driver on one side, the handle that receives on the other.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::Bytes;
 use loom::future::block_on;
 use loom::thread;
 
 use crate::handover::{Inbox, Items, Outbox, Taker};
+use crate::outbox::drive;
 use crate::protocol::item_cost;
 
 const ITEM: &[u8] = b"item";
@@ -26,7 +25,8 @@ pub fn nothing_and_no_end_is_missed() {
                 let (inbox, outbox) = &*shared;
                 for _ in 0..2 {
                     inbox.put(&mut VecDeque::from([Bytes::from_static(ITEM)]));
-                    assert_eq!(block_on(consumed(outbox)), window);
+                    let requests = drive(outbox, Items::Later, || outbox.take());
+                    assert_eq!(requests.consumed, window);
                 }
                 inbox.end(true);
             })
@@ -43,19 +43,4 @@ pub fn nothing_and_no_end_is_missed() {
         assert!(inbox.is_complete());
         driver.join().unwrap();
     });
-}
-
-/// Waits until the receiver has taken something; gives its cost.
-async fn consumed(outbox: &Outbox) -> u64 {
-    poll_fn(|cx| {
-        loop {
-            if let Some(requests) = outbox.take() {
-                return Poll::Ready(requests.consumed);
-            }
-            if outbox.sleep(cx.waker(), Items::Later) {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await
 }
