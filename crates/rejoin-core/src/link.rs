@@ -9,6 +9,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,6 +65,23 @@ pub trait LinkTx: Send + 'static {
     ///   with [`io::ErrorKind::InvalidInput`] before a byte of it is queued; the link goes on.
     /// - Any other error means that the link is dead.
     fn send(&mut self, head: &[u8], body: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// As [`send`](Self::send) with that `part` of `bytes` for a body.
+    ///
+    /// A half that copies small bodies implements this instead: it then need not share in `bytes`,
+    /// which costs more than such a copy.
+    ///
+    /// # Behavior
+    ///
+    /// - Does the same as `send(head, bytes.slice(part))`.
+    fn send_part(
+        &mut self,
+        head: &[u8],
+        bytes: &Bytes,
+        part: Range<usize>,
+    ) -> impl Future<Output = io::Result<()>> + Send {
+        self.send(head, bytes.slice(part))
+    }
 
     /// Writes everything queued to the medium.
     ///

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::link::{LinkRx, LinkTx, Progress};
 use crate::on_call::OnCall;
-use crate::protocol::{Transmit, item_cost};
+use crate::protocol::{Payload, Transmits, item_cost};
 
 /// The most payloads that cross at a time.
 const BATCH_PAYLOADS: usize = 1024;
@@ -172,7 +172,7 @@ pub(crate) struct Writer {
     /// How many bytes the link has taken, where it can tell.
     bytes: Progress,
     /// The next batch, while it is filled; empty in between, kept for its memory.
-    batch: Vec<Transmit>,
+    batch: Transmits,
     /// Whether there is memory to give back.
     trim: bool,
 }
@@ -195,7 +195,7 @@ impl Outgoing {
 /// What the writer is given to do.
 #[derive(Default)]
 struct Given {
-    batch: Vec<Transmit>,
+    batch: Transmits,
     state: WriterState,
     /// Give memory back when there is nothing to write.
     trim: bool,
@@ -217,7 +217,7 @@ impl Writer {
         let pipe = Arc::new(Outgoing { idle: AtomicBool::new(true), ..Outgoing::default() });
         let bytes = tx.progress();
         let future = Box::pin(write(tx, Arc::clone(&pipe)));
-        Self { future, pipe, bytes, batch: Vec::new(), trim: false }
+        Self { future, pipe, bytes, batch: Transmits::default(), trim: false }
     }
 
     /// Whether the writer takes a batch now.
@@ -225,14 +225,9 @@ impl Writer {
         self.pipe.idle.load(Ordering::Relaxed)
     }
 
-    /// Fills a batch from `next` and hands it to an idle writer; gives whether there was anything.
-    pub(crate) fn fill(&mut self, mut next: impl FnMut() -> Option<Transmit>) -> bool {
-        let mut bytes = 0;
-        while self.batch.len() < BATCH_PAYLOADS && bytes < BATCH_BYTES {
-            let Some(transmit) = next() else { break };
-            bytes += transmit.body.len();
-            self.batch.push(transmit);
-        }
+    /// Has `fill` fill a batch, and hands it to an idle writer; gives whether there was anything.
+    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut Transmits)) -> bool {
+        fill(&mut self.batch);
         if self.batch.is_empty() {
             return false;
         }
@@ -246,7 +241,7 @@ impl Writer {
 
     /// Gives memory back that was needed for a large batch.
     pub(crate) fn trim(&mut self) {
-        self.batch = Vec::new();
+        self.batch = Transmits::default();
         self.pipe.given().trim = true;
         self.trim = true;
     }
@@ -280,7 +275,7 @@ impl Writer {
 }
 
 async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
-    let mut batch = Vec::new();
+    let mut batch = Transmits::default();
     let (mut taken, mut done) = (0, false);
     loop {
         let state = poll_fn(|_| {
@@ -291,7 +286,7 @@ async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
             }
             if given.state == WriterState::Idle {
                 if std::mem::take(&mut given.trim) {
-                    (batch, given.batch) = (Vec::new(), Vec::new());
+                    (batch, given.batch) = (Transmits::default(), Transmits::default());
                 }
                 return Poll::Pending;
             }
@@ -299,12 +294,13 @@ async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
             Poll::Ready(given.state)
         })
         .await;
-        for Transmit { head, body } in batch.drain(..) {
-            tx.send(head.as_bytes(), body).await?;
+        for Payload { head, bytes, part } in &batch {
+            tx.send_part(head.as_bytes(), bytes, part).await?;
             // Nobody else counts, so nothing more costly than a store is needed.
             taken += 1;
             pipe.payloads.store(taken, Ordering::Relaxed);
         }
+        batch.clear();
         if state == WriterState::Closing {
             return tx.close().await;
         }

@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 
 use bytes::Bytes;
 use rejoin_core::{Link, LinkRx, LinkTx, Peer, Progress};
@@ -133,19 +134,29 @@ impl<W: AsyncWrite + Unpin + Send + 'static> LengthPrefixedTx<W> {
 
 impl<W: AsyncWrite + Unpin + Send + 'static> LinkTx for LengthPrefixedTx<W> {
     async fn send(&mut self, head: &[u8], body: Bytes) -> io::Result<()> {
-        let bytes = head.len() + body.len();
-        let prefix = match u32::try_from(bytes) {
-            Ok(prefix) if bytes <= self.payload_bytes_max => prefix.to_le_bytes(),
+        let part = 0..body.len();
+        self.send_part(head, &body, part).await
+    }
+
+    async fn send_part(
+        &mut self,
+        head: &[u8],
+        bytes: &Bytes,
+        part: Range<usize>,
+    ) -> io::Result<()> {
+        let payload_bytes = head.len() + part.len();
+        let prefix = match u32::try_from(payload_bytes) {
+            Ok(prefix) if payload_bytes <= self.payload_bytes_max => prefix.to_le_bytes(),
             _ => {
-                let bytes_max = self.payload_bytes_max;
+                let (bytes, bytes_max) = (payload_bytes, self.payload_bytes_max);
                 return Err(StreamSendError::PayloadTooLarge { bytes, bytes_max }.into());
             }
         };
         self.unflushed = true;
-        if body.len() < self.share_bytes_min {
-            self.queue.push_copy(prefix, head, &body);
+        if part.len() < self.share_bytes_min {
+            self.queue.push_copy(prefix, head, &bytes[part]);
         } else {
-            self.queue.push_shared(prefix, head, body);
+            self.queue.push_shared(prefix, head, bytes.slice(part));
         }
         if self.queue.len() >= self.queue_bytes_max {
             self.write_queued().await?;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +149,17 @@ impl WebSocketLinkTx {
 
 impl LinkTx for WebSocketLinkTx {
     async fn send(&mut self, head: &[u8], body: Bytes) -> io::Result<()> {
+        let part = 0..body.len();
+        self.send_part(head, &body, part).await
+    }
+
+    async fn send_part(
+        &mut self,
+        head: &[u8],
+        bytes: &Bytes,
+        part: Range<usize>,
+    ) -> io::Result<()> {
+        let body = &bytes[part];
         let bytes = head.len() + body.len();
         if bytes > self.payload_bytes_max {
             let bytes_max = self.payload_bytes_max;
@@ -157,11 +169,11 @@ impl LinkTx for WebSocketLinkTx {
         let mut mask = self.encoder.message(&mut self.queue, bytes)?;
         append(&mut self.queue, head, &mut mask);
         if self.queue.len() + body.len() < self.queue_bytes_max {
-            append(&mut self.queue, &body, &mut mask);
+            append(&mut self.queue, body, &mut mask);
             return Ok(());
         }
         debug_assert_eq!(mask.is_some(), self.encoder.masks(), "each message has a mask, or none");
-        self.write(&body, mask).await
+        self.write(body, mask).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {

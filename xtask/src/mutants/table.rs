@@ -135,8 +135,8 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
         "drop(reason); self.events.push_back(Event::PeerClosed(Default::default()));",
         Sim: "an application is told of another reason than its peer has given";
     "window ignored" in "protocol/session/output.rs":
-        "self.log.cost_written() >= self.send_limit" =>
-        "self.log.cost_written() >= self.send_limit.saturating_add(100)",
+        "if cost >= cost_max || batch.is_full() {" =>
+        "if cost >= cost_max.saturating_add(100) || batch.is_full() {",
         Sim: "a sender goes past its window";
     "pong forgotten" in "protocol/session/output.rs":
         "attached.pong.take()" => "attached.pong.take().filter(|_| false)",

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use crate::bare::{LinkLost, SendEnd, Shared};
 use crate::handover::Items;
 use crate::link::{Link, LinkTx};
-use crate::protocol::{Head, SendLog, Transmit, item_cost};
+use crate::protocol::{Head, SendLog, Transmit, Transmits, item_cost};
 use crate::pump::{Reader, Writer};
 
 /// How many turns the driver takes before it lets other tasks run.
@@ -146,11 +146,14 @@ impl Driver {
                 if log.written() == log.appended() {
                     self.shared.outbox.take_items(|batch| log.append(batch));
                 }
-                let next = || {
-                    let (_, body) = log.write_next()?;
-                    Some(Transmit { head: Head::default(), body })
+                let fill = |batch: &mut Transmits| {
+                    while !batch.is_full()
+                        && let Some((_, body)) = log.write_next()
+                    {
+                        batch.push(Transmit { head: Head::default(), body });
+                    }
                 };
-                if writer.fill(next) {
+                if writer.fill(fill) {
                     return Ok(true);
                 }
                 if !self.close_wanted && !self.abandoned {

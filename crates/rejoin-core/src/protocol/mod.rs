@@ -12,6 +12,7 @@ mod send_log;
 mod seq;
 mod session;
 mod sessions;
+mod transmits;
 
 pub use error::{
     FrameError, HandshakeError, HelloError, LossReason, ProtocolViolation, RejectReason,
@@ -25,6 +26,6 @@ pub use send_log::{Batch, ITEM_COST, SendLog, item_cost};
 pub use seq::{PacketAck, PacketSeq, Position};
 pub use session::{
     DropCause, Ending, Event, LinkGeneration, Role, Session, SessionConfig, SessionCounters,
-    Transmit,
 };
 pub use sessions::{Admission, SessionId, Sessions};
+pub use transmits::{Payload, Payloads, Transmit, Transmits};

@@ -6,6 +6,7 @@
 //! appends.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
@@ -107,6 +108,19 @@ impl Segment {
     }
 }
 
+/// Items that lie side by side.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The number of the first one.
+    pub first: Position,
+    /// How many there are.
+    pub items: usize,
+    /// Where they lie, among others.
+    pub bytes: Bytes,
+    /// Which part of `bytes` is theirs.
+    pub part: Range<usize>,
+}
+
 /// Where an item lies.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cursor {
@@ -181,23 +195,45 @@ impl SendLog {
     }
 
     /// The item at the *written* cursor, which then moves on; `None` when all is written.
-    #[inline]
     pub fn write_next(&mut self) -> Option<(Position, Bytes)> {
+        let mut taken = false;
+        let run = self.write_run(|_, _| !std::mem::replace(&mut taken, true))?;
+        Some((run.first, run.bytes.slice(run.part)))
+    }
+
+    /// Moves the *written* cursor over items that lie side by side, each of which `take` is given to
+    /// decide: where it ends in their bytes, and how many bytes it has. `None` when there are none.
+    pub fn write_run(&mut self, mut take: impl FnMut(u32, usize) -> bool) -> Option<Run> {
         let segment = self.segments.get(self.cursor.segment)?;
-        let end = self.ends[self.cursor.end_at] as usize;
-        let item = segment.bytes.slice(self.cursor.offset..end);
-        let position = Position::new(self.written);
-        self.written += 1;
-        self.cost_written += item_cost(item.len());
+        let Cursor { index, offset: start, end_at, .. } = self.cursor;
+        let mut offset = start;
+        let ends = self.ends.range(end_at..end_at + segment.items - index);
+        let items = ends
+            .take_while(|&&end| {
+                let taken = take(end, end as usize - offset);
+                if taken {
+                    offset = end as usize;
+                }
+                taken
+            })
+            .count();
+        if items == 0 {
+            return None;
+        }
+        let first = Position::new(self.written);
+        let run = Run { first, items, bytes: segment.bytes.clone(), part: start..offset };
+        self.written += items as u64;
+        self.cost_written += (offset - start) as u64 + items as u64 * ITEM_COST;
         self.sent = self.sent.max(self.written);
-        self.cursor.index += 1;
-        self.cursor.offset = end;
-        self.cursor.end_at += 1;
+        self.cursor.index += items;
+        self.cursor.offset = offset;
+        self.cursor.end_at += items;
         if self.cursor.index == segment.items {
             let Cursor { segment, end_at, .. } = self.cursor;
             self.cursor = Cursor { segment: segment + 1, index: 0, offset: 0, end_at };
         }
-        Some((position, item))
+        self.check();
+        Some(run)
     }
 
     /// Drops the items before `count`, which the peer has acknowledged.

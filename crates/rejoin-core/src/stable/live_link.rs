@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::link::{LinkRx, LinkTx};
-use crate::protocol::{Head, LinkGeneration, Transmit, timer_slack};
+use crate::protocol::{Head, LinkGeneration, Transmit, Transmits, timer_slack};
 use crate::pump::{Reader, Writer};
 
 /// How long a link that is done with may take to get rid of its last bytes.
@@ -64,8 +64,8 @@ impl LiveLink {
     /// Sends `payload` before anything else; to be called first, if at all.
     pub(super) fn send_first(&mut self, payload: Bytes) {
         if let Some(writer) = &mut self.writer {
-            let mut once = Some(Transmit { head: Head::default(), body: payload });
-            writer.fill(|| once.take());
+            let first = Transmit { head: Head::default(), body: payload };
+            writer.fill(|batch| batch.push(first));
         }
     }
 
@@ -106,12 +106,12 @@ impl LiveLink {
         std::mem::take(&mut self.got_on) && !self.is_idle()
     }
 
-    /// Hands an idle writer what `next` gives; gives whether there was anything.
-    pub(super) fn fill(&mut self, now: Instant, next: impl FnMut() -> Option<Transmit>) -> bool {
+    /// Hands an idle writer what `fill` fills a batch with; gives whether there was anything.
+    pub(super) fn fill(&mut self, now: Instant, fill: impl FnOnce(&mut Transmits)) -> bool {
         let Some(writer) = self.writer.as_mut().filter(|writer| writer.is_idle()) else {
             return false;
         };
-        let filled = writer.fill(next);
+        let filled = writer.fill(fill);
         if filled {
             self.stall = Stall::new(now);
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::protocol::closing::Closing;
 use crate::protocol::error::LossReason;
-use crate::protocol::frame::{CloseReason, Head, Settings};
+use crate::protocol::frame::{CloseReason, Settings};
 use crate::protocol::hello::{Profile, ResumeKey};
 use crate::protocol::liveness::{Liveness, Verdict, earlier};
 use crate::protocol::receiver::{AckPolicy, Receiver};
@@ -73,15 +73,6 @@ impl LinkGeneration {
     pub const fn get(self) -> u64 {
         self.0
     }
-}
-
-/// One payload for the link: the concatenation of head and body.
-#[derive(Debug)]
-pub struct Transmit {
-    /// The head of a data frame, or a control frame that is short.
-    pub head: Head,
-    /// The item, or a control frame that is not.
-    pub body: Bytes,
 }
 
 /// What the session wants its owner to do or know.

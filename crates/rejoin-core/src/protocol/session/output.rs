@@ -3,37 +3,45 @@
 use std::time::Instant;
 
 use crate::protocol::error::LossReason;
-use crate::protocol::frame::{Control, FRAME_HEAD_MAX, Head, Settings};
+use crate::protocol::frame::{Control, FRAME_HEAD_MAX, Settings};
 use crate::protocol::hello::Profile;
+use crate::protocol::send_log::item_cost;
 use crate::protocol::seq::Position;
-use crate::protocol::session::{Ending, Session, Transmit};
+use crate::protocol::session::{Ending, Session};
+use crate::protocol::transmits::{Payload, Transmit, Transmits};
 
 impl Session {
     /// The next payload for the current link; `None` when there is nothing to send now. May change
     /// after every other call.
     #[must_use]
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        self.transmits(now).next()
+        let mut one = Transmits::at_most(1);
+        self.fill(now, &mut one);
+        let Payload { head, bytes, part } = one.iter().next()?;
+        Some(Transmit { head, body: bytes.slice(part) })
     }
 
-    /// The payloads for the current link, in order, until there is nothing more to send now.
-    pub fn transmits(&mut self, now: Instant) -> impl Iterator<Item = Transmit> {
-        // An item makes no control frame due, and nobody else can while this borrows the session.
-        let mut may_control = self.profile == Some(Profile::Extended);
-        std::iter::from_fn(move || {
-            if self.ended || self.attached.is_none() {
-                return None;
-            }
-            if may_control {
-                if let Some(control) = self.next_control(now) {
-                    let transmit = self.control(&control);
-                    self.finish_if_closed();
-                    return Some(transmit);
-                }
-                may_control = false;
-            }
-            self.next_item(now).or_else(|| self.next_close())
-        })
+    /// Adds what there is to send on the current link now, up to as much as `batch` takes; gives
+    /// whether there may be more.
+    pub fn fill(&mut self, now: Instant, batch: &mut Transmits) -> bool {
+        if self.attached.is_none() {
+            return false;
+        }
+        // An item makes none of these due.
+        let extended = self.profile == Some(Profile::Extended);
+        while extended && !self.ended && !batch.is_full() {
+            let Some(control) = self.next_control(now) else { break };
+            batch.push(self.control(&control));
+            self.finish_if_closed();
+        }
+        while !self.ended && !batch.is_full() && self.next_run(now, batch) {}
+        if !self.ended
+            && !batch.is_full()
+            && let Some(close) = self.next_close()
+        {
+            batch.push(close);
+        }
+        batch.is_full()
     }
 
     fn next_control(&mut self, now: Instant) -> Option<Control> {
@@ -64,27 +72,39 @@ impl Session {
         confirm.then_some(Control::CloseAck)
     }
 
-    #[inline]
-    fn next_item(&mut self, now: Instant) -> Option<Transmit> {
-        let attached = self.attached.as_mut()?;
-        if self.log.cost_written() >= self.send_limit {
-            return None;
-        }
-        let sent = self.log.sent();
-        let (position, item) = self.log.write_next()?;
+    /// Adds items that lie side by side; gives whether there were any.
+    fn next_run(&mut self, now: Instant, batch: &mut Transmits) -> bool {
+        let Some(attached) = &mut self.attached else { return false };
         let peer_max = self.peer.map_or(usize::MAX, |peer| peer.item_bytes_max as usize);
         let bytes_max = peer_max.min(attached.payload_bytes_max.saturating_sub(FRAME_HEAD_MAX));
-        if item.len() > bytes_max {
-            let reason = LossReason::ItemTooLarge { position, bytes: item.len(), bytes_max };
-            self.end(Ending::Lost(reason));
-            return None;
-        }
+        let (mut cost, cost_max) = (self.log.cost_written(), self.send_limit);
+        let (sent, mut too_large) = (self.log.sent(), None);
+        let run = self.log.write_run(|end, bytes| {
+            if cost >= cost_max || batch.is_full() {
+                return false;
+            }
+            if bytes > bytes_max {
+                too_large = Some(bytes);
+                return false;
+            }
+            cost += item_cost(bytes);
+            batch.push_end(end, bytes);
+            true
+        });
+        let Some(run) = run else {
+            if let Some(bytes) = too_large {
+                let position = Position::new(self.log.written());
+                let reason = LossReason::ItemTooLarge { position, bytes, bytes_max };
+                self.end(Ending::Lost(reason));
+            }
+            return false;
+        };
         attached.wrote_at = now;
-        self.counters.bytes_written += item.len() as u64;
-        if position.get() < sent {
-            self.counters.items_replayed += 1;
-        }
-        Some(Transmit { head: Head::data(position.seq(), self.receiver.piggyback()), body: item })
+        self.counters.bytes_written += run.part.len() as u64;
+        self.counters.items_replayed +=
+            sent.min(self.log.written()).saturating_sub(run.first.get());
+        batch.push_run(run, self.receiver.piggyback());
+        true
     }
 
     fn next_close(&mut self) -> Option<Transmit> {

@@ -327,13 +327,8 @@ impl<S: LinkSource> Driver<S> {
         let Some(link) = &mut self.link else { return Found::More };
         let mut filled = false;
         if self.transmit_due {
-            let (mut transmits, due) = (self.session.transmits(now), &mut self.transmit_due);
-            let next = || {
-                let transmit = transmits.next();
-                *due = transmit.is_some();
-                transmit
-            };
-            filled = link.fill(now, next);
+            let (session, due) = (&mut self.session, &mut self.transmit_due);
+            filled = link.fill(now, |batch| *due = session.fill(now, batch));
             if filled {
                 failed |= link.poll_write(cx, now);
             }
