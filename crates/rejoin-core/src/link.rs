@@ -133,6 +133,24 @@ pub trait LinkRx: Send + 'static {
     ///   for it.
     fn recv(&mut self) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
 
+    /// Takes payloads that have arrived already and lie side by side; gives where they lie, and
+    /// `take`, for each, which part of that it is. `take` can leave one for later, and then all after
+    /// it.
+    ///
+    /// A half that splits payloads off from larger blocks implements this: to share a block for each
+    /// of them costs more than all else that is done with a small one.
+    ///
+    /// # Behavior
+    ///
+    /// - The parts are what [`recv`](Self::recv) would give, which goes on with the payload after
+    ///   them.
+    /// - Takes nothing where it cannot do so without the medium, and where `recv` would give an
+    ///   error. May take nothing at any time.
+    fn recv_parts(&mut self, take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+        let _ = take;
+        Bytes::new()
+    }
+
     /// Sets a limit, in bytes, below the half's own for the payloads that follow; `None` takes it
     /// away again. During a handshake it keeps a stranger from sending megabytes for a hello.
     ///

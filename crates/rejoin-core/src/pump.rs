@@ -5,6 +5,8 @@
 //! inside its own task; the pipes between them therefore need no wakers: after the driver has
 //! changed a pipe, it polls the future at its other end.
 
+mod arrived;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -12,11 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-
 use crate::link::{LinkRx, LinkTx, Progress};
 use crate::on_call::OnCall;
 use crate::protocol::{Payload, Transmits, item_cost};
+
+pub(crate) use arrived::Arrived;
 
 /// The most payloads that cross at a time.
 const BATCH_PAYLOADS: usize = 1024;
@@ -33,7 +35,7 @@ pub(crate) struct Reader {
 }
 
 struct Incoming {
-    batch: Mutex<Vec<Bytes>>,
+    batch: Mutex<Arrived>,
     /// A batch is not added to once it has this many bytes.
     batch_bytes: AtomicUsize,
     /// Where the link's progress was when the last payload was complete.
@@ -46,7 +48,7 @@ struct Incoming {
 
 impl Incoming {
     /// Puts `batch` down, and leaves it empty.
-    fn put(&self, batch: &mut Vec<Bytes>) {
+    fn put(&self, batch: &mut Arrived) {
         std::mem::swap(&mut *self.batch.lock().unwrap_or_else(PoisonError::into_inner), batch);
     }
 }
@@ -100,7 +102,7 @@ impl Reader {
     pub(crate) fn poll(
         &mut self,
         cx: &Context<'_>,
-        payloads: &mut Vec<Bytes>,
+        payloads: &mut Arrived,
     ) -> Poll<io::Result<()>> {
         if !self.future.is_called(cx) {
             return Poll::Pending;
@@ -116,29 +118,41 @@ impl Reader {
 
 /// Reads until the link ends, putting a batch down whenever the link has no more at hand.
 async fn read(mut rx: impl LinkRx, pipe: Arc<Incoming>, progress: Progress) -> io::Result<()> {
-    let mut batch = Vec::new();
+    let mut batch = Arrived::default();
     loop {
         let mut bytes = 0;
         let has_room = |bytes| bytes < pipe.batch_bytes.load(Ordering::Relaxed) as u64;
         while batch.len() < BATCH_PAYLOADS && has_room(bytes) {
-            let mut receiving = pin!(rx.recv());
-            let received = poll_fn(|cx| {
-                let polled = receiving.as_mut().poll(cx);
-                if polled.is_pending() {
-                    if !batch.is_empty() {
-                        pipe.put(&mut batch);
-                        bytes = 0;
-                    } else if pipe.trim.swap(false, Ordering::Relaxed) {
-                        batch = Vec::new();
+            let received = {
+                let mut receiving = pin!(rx.recv());
+                poll_fn(|cx| {
+                    let polled = receiving.as_mut().poll(cx);
+                    if polled.is_pending() {
+                        if !batch.is_empty() {
+                            pipe.put(&mut batch);
+                            bytes = 0;
+                        } else if pipe.trim.swap(false, Ordering::Relaxed) {
+                            batch = Arrived::default();
+                        }
                     }
-                }
-                polled
-            })
-            .await;
+                    polled
+                })
+                .await
+            };
             match received {
                 Ok(Some(payload)) => {
                     bytes += item_cost(payload.len());
                     batch.push(payload);
+                    // What came with it.
+                    let run = rx.recv_parts(|part| {
+                        let takes = batch.len() < BATCH_PAYLOADS && has_room(bytes);
+                        if takes {
+                            bytes += item_cost(part.len());
+                            batch.push_part(part);
+                        }
+                        takes
+                    });
+                    batch.push_run(run);
                     pipe.complete.store(progress.get(), Ordering::Relaxed);
                 }
                 Ok(None) => {

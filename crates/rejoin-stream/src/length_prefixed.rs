@@ -223,11 +223,16 @@ impl<R: AsyncRead + Unpin + Send + 'static> LengthPrefixedRx<R> {
         }
     }
 
+    /// The longest payload that may come now.
+    fn payload_bytes_max(&self) -> usize {
+        self.limit.unwrap_or(usize::MAX).min(self.payload_bytes_max)
+    }
+
     /// How many payload bytes the message in front has, once its prefix is here.
     fn announced(&self) -> Result<Option<usize>, StreamRecvError> {
         let Some(prefix) = self.buffer.bytes().first_chunk() else { return Ok(None) };
         let bytes = u32::from_le_bytes(*prefix) as usize;
-        let bytes_max = self.limit.unwrap_or(usize::MAX).min(self.payload_bytes_max);
+        let bytes_max = self.payload_bytes_max();
         if bytes > bytes_max {
             return Err(StreamRecvError::PayloadTooLarge { bytes, bytes_max });
         }
@@ -276,6 +281,21 @@ impl<R: AsyncRead + Unpin + Send + 'static> LinkRx for LengthPrefixedRx<R> {
                 }
             }
         }
+    }
+
+    fn recv_parts(&mut self, mut take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+        let bytes = self.buffer.bytes();
+        let bytes_max = self.payload_bytes_max().min(SHARE_BYTES_MIN);
+        let mut end = 0;
+        while let Some((prefix, rest)) = bytes[end..].split_first_chunk() {
+            let payload_bytes = u32::from_le_bytes(*prefix) as usize;
+            let start = end + PREFIX_BYTES;
+            if payload_bytes > bytes_max.min(rest.len()) || !take(start..start + payload_bytes) {
+                break;
+            }
+            end = start + payload_bytes;
+        }
+        self.buffer.take_run(end).freeze()
     }
 
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {

@@ -147,6 +147,20 @@ impl ReadBuffer {
         payload
     }
 
+    /// Takes the `len` bytes in front: messages that lie side by side, each of which an ordinary block
+    /// can hold. Gives them as they came.
+    ///
+    /// # Panics
+    ///
+    /// When that is more than was received.
+    pub fn take_run(&mut self, len: usize) -> BytesMut {
+        if len == 0 {
+            return BytesMut::new();
+        }
+        self.last_large = 0;
+        if self.large { self.take_unexpected(0, len) } else { self.block.split_to(len) }
+    }
+
     /// Takes a message for which there is a much larger block than it needs.
     #[cold]
     fn take_unexpected(&mut self, prefix: usize, len: usize) -> BytesMut {

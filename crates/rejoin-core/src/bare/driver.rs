@@ -17,7 +17,7 @@ use crate::bare::{LinkLost, SendEnd, Shared};
 use crate::handover::Items;
 use crate::link::{Link, LinkTx};
 use crate::protocol::{Head, SendLog, Transmit, Transmits, item_cost};
-use crate::pump::{Reader, Writer};
+use crate::pump::{Arrived, Reader, Writer};
 
 /// How many turns the driver takes before it lets other tasks run.
 const TURNS_MAX: usize = 32;
@@ -37,7 +37,7 @@ pub(super) struct Driver {
     inbox_cost: u64,
     /// Runs while the link is only waited for to end.
     linger: Option<Pin<Box<Sleep>>>,
-    payloads: Vec<Bytes>,
+    payloads: Arrived,
     items: VecDeque<Bytes>,
 }
 
@@ -62,7 +62,7 @@ impl Driver {
             abandoned: false,
             inbox_cost: 0,
             linger: None,
-            payloads: Vec::new(),
+            payloads: Arrived::default(),
             items: VecDeque::new(),
         }
     }
@@ -103,13 +103,13 @@ impl Driver {
         reader.limit(room);
         let ended = reader.poll(cx, &mut self.payloads);
         let busy = !self.payloads.is_empty() || ended.is_ready();
-        if self.abandoned {
-            self.payloads.clear();
+        if !self.abandoned {
+            for (bytes, part) in self.payloads.iter() {
+                self.inbox_cost += item_cost(part.len());
+                self.items.push_back(bytes.slice(part));
+            }
         }
-        for payload in self.payloads.drain(..) {
-            self.inbox_cost += item_cost(payload.len());
-            self.items.push_back(payload);
-        }
+        self.payloads.clear();
         if !self.items.is_empty() {
             self.shared.inbox.put(&mut self.items);
         }

@@ -139,9 +139,36 @@ impl Frame {
     /// # Errors
     ///
     /// When the payload is not a frame of the profile.
-    #[inline]
     pub fn decode(profile: Profile, mut payload: Bytes) -> Result<Self, FrameError> {
-        let mut rest = payload.as_ref();
+        Ok(match FrameHead::decode(profile, &payload)? {
+            FrameHead::Data { seq, ack, len } => {
+                Self::Data { seq, ack, item: payload.split_off(len) }
+            }
+            FrameHead::Control { seq, control } => Self::Control { seq, control },
+        })
+    }
+}
+
+/// A frame but for the bytes of its item.
+#[derive(Debug)]
+pub(super) enum FrameHead {
+    Data {
+        seq: PacketSeq,
+        ack: Option<PacketAck>,
+        /// How many bytes come before the item.
+        len: usize,
+    },
+    Control {
+        seq: PacketSeq,
+        control: Control,
+    },
+}
+
+impl FrameHead {
+    /// Reads the beginning of a data frame, or a control frame.
+    #[inline]
+    pub(super) fn decode(profile: Profile, payload: &[u8]) -> Result<Self, FrameError> {
+        let mut rest = payload;
         let seq = PacketSeq(take_varint_u32(&mut rest)?);
         let tag = take_u8(&mut rest)?;
         let ack = match (tag, profile) {
@@ -157,9 +184,7 @@ impl Frame {
             }
             (tag, Profile::Base) => return Err(FrameError::UnknownTag { tag }),
         };
-        let head_len = payload.len() - rest.len();
-        bytes::Buf::advance(&mut payload, head_len);
-        Ok(Self::Data { seq, ack, item: payload })
+        Ok(Self::Data { seq, ack, len: payload.len() - rest.len() })
     }
 }
 

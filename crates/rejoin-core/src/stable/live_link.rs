@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::link::{LinkRx, LinkTx};
 use crate::protocol::{Head, LinkGeneration, Transmit, Transmits, timer_slack};
-use crate::pump::{Reader, Writer};
+use crate::pump::{Arrived, Reader, Writer};
 
 /// How long a link that is done with may take to get rid of its last bytes.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ impl LiveLink {
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        payloads: &mut Vec<Bytes>,
+        payloads: &mut Arrived,
     ) -> Poll<io::Result<()>> {
         self.reader.poll(cx, payloads)
     }

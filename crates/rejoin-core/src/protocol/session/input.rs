@@ -1,11 +1,12 @@
 //! What a session makes of the frames that arrive.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::protocol::error::{LossReason, ProtocolViolation};
-use crate::protocol::frame::{AckState, Control, Frame};
+use crate::protocol::frame::{AckState, Control, FrameHead};
 use crate::protocol::hello::Profile;
 use crate::protocol::receiver::Arrival;
 use crate::protocol::seq::{PacketAck, PacketSeq, Position};
@@ -34,6 +35,24 @@ impl Session {
         link: LinkGeneration,
         payload: Bytes,
     ) -> Result<Option<Bytes>, ProtocolViolation> {
+        let item = self.handle_part(now, link, &payload, 0..payload.len())?;
+        Ok(item.map(|item| payload.slice(item)))
+    }
+
+    /// As [`handle_frame`](Self::handle_frame) for a payload that is that `part` of `bytes`. Gives
+    /// out which part of them the item is.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle_frame`](Self::handle_frame).
+    #[inline]
+    pub fn handle_part(
+        &mut self,
+        now: Instant,
+        link: LinkGeneration,
+        bytes: &[u8],
+        part: Range<usize>,
+    ) -> Result<Option<Range<usize>>, ProtocolViolation> {
         let Some(attached) = self.attached.as_mut().filter(|it| it.generation == link) else {
             self.counters.inputs_stale += 1;
             return Ok(None);
@@ -45,8 +64,8 @@ impl Session {
             liveness.heard(now);
         }
         let profile = self.profile.unwrap_or(Profile::Base);
-        let frame = Frame::decode(profile, payload)?;
-        let (Frame::Data { seq, .. } | Frame::Control { seq, .. }) = frame;
+        let frame = FrameHead::decode(profile, &bytes[part.clone()])?;
+        let (FrameHead::Data { seq, .. } | FrameHead::Control { seq, .. }) = frame;
         // Before anything else of the frame counts: where something was lost, nothing that came
         // with it is to be trusted, least of all an acknowledgement, which can end the session.
         let arrival = self.receiver.judge(seq);
@@ -55,7 +74,8 @@ impl Session {
             return Err(ProtocolViolation::Gap { expected, actual });
         }
         if !attached.peer_heard {
-            let is_settings = matches!(frame, Frame::Control { control: Control::Settings(_), .. });
+            let is_settings =
+                matches!(frame, FrameHead::Control { control: Control::Settings(_), .. });
             if profile == Profile::Extended && !is_settings {
                 return Err(ProtocolViolation::SettingsMissing);
             }
@@ -63,13 +83,14 @@ impl Session {
             self.events.push_back(Event::KeyProved(link));
         }
         match frame {
-            Frame::Data { seq, ack, item } => {
+            FrameHead::Data { seq, ack, len } => {
                 if let Some(ack) = ack {
                     self.handle_ack(ack);
                 }
-                self.handle_item(now, seq, arrival, item)
+                let item = part.start + len..part.end;
+                Ok(self.handle_item(now, seq, arrival, item.len())?.then_some(item))
             }
-            Frame::Control { control, .. } => {
+            FrameHead::Control { control, .. } => {
                 self.handle_control(now, control);
                 Ok(None)
             }
@@ -104,38 +125,38 @@ impl Session {
         now: Instant,
         seq: PacketSeq,
         arrival: Arrival,
-        item: Bytes,
-    ) -> Result<Option<Bytes>, ProtocolViolation> {
+        bytes: usize,
+    ) -> Result<bool, ProtocolViolation> {
         // The acknowledgement in the same frame may have ended the session.
         if self.ended {
-            return Ok(None);
+            return Ok(false);
         }
         if arrival == Arrival::Duplicate {
             self.counters.items_duplicate += 1;
             self.receiver.came(seq);
             self.receiver.want_ack();
-            return Ok(None);
+            return Ok(false);
         }
         if self.closing.peer_closed() {
             return Err(ProtocolViolation::DataAfterClose);
         }
-        if item.len() > self.config.item_bytes_max {
+        if bytes > self.config.item_bytes_max {
             self.end(Ending::Lost(LossReason::ItemTooLarge {
                 position: Position::new(self.receiver.received()),
-                bytes: item.len(),
+                bytes,
                 bytes_max: self.config.item_bytes_max,
             }));
-            return Ok(None);
+            return Ok(false);
         }
         if self.profile == Some(Profile::Extended) && !self.receiver.has_room() {
             self.end(Ending::Lost(LossReason::WindowExceeded));
-            return Ok(None);
+            return Ok(false);
         }
-        self.counters.bytes_received += item.len() as u64;
+        self.counters.bytes_received += bytes as u64;
         let policy = self.ack_policy();
-        self.receiver.take(now, item.len(), &policy);
+        self.receiver.take(now, bytes, &policy);
         self.receiver.came(seq);
-        Ok(Some(item))
+        Ok(true)
     }
 
     fn handle_control(&mut self, now: Instant, control: Control) {

@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use crate::handover::{Items, Migration};
 use crate::meter::SessionMeter;
 use crate::protocol::{CloseReason, Ending, Event, LossReason, Profile, Role, Session, earlier};
+use crate::pump::Arrived;
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
@@ -108,7 +109,7 @@ pub(super) struct Driver<S: LinkSource> {
     read_bytes: usize,
     /// What the handles know to be acknowledged.
     acked_published: u64,
-    payloads: Vec<Bytes>,
+    payloads: Arrived,
     items: VecDeque<Bytes>,
 }
 
@@ -157,7 +158,7 @@ impl<S: LinkSource> Driver<S> {
             transmit_due: false,
             read_bytes: 0,
             acked_published: 0,
-            payloads: Vec::new(),
+            payloads: Arrived::default(),
             items: VecDeque::new(),
         };
         driver.room.apply(&mut driver.session, &driver.shared);
@@ -276,10 +277,10 @@ impl<S: LinkSource> Driver<S> {
         let (first, mut carried) = (self.items.len(), 0);
         // In one step, and with room for the next batch of about the same size.
         self.items.reserve_exact(self.payloads.len().next_power_of_two());
-        for payload in self.payloads.drain(..) {
-            carried += payload.len();
-            match self.session.handle_frame(now, generation, payload) {
-                Ok(Some(item)) => self.items.push_back(item),
+        for (bytes, part) in self.payloads.iter() {
+            carried += part.len();
+            match self.session.handle_part(now, generation, bytes, part) {
+                Ok(Some(item)) => self.items.push_back(bytes.slice(item)),
                 Ok(None) => {}
                 Err(error) => {
                     violation = Some(error);
@@ -287,6 +288,7 @@ impl<S: LinkSource> Driver<S> {
                 }
             }
         }
+        self.payloads.clear();
         pack(&mut self.items, first, carried);
         self.read_bytes += carried;
         if let Some(error) = violation {
@@ -419,7 +421,7 @@ impl<S: LinkSource> Driver<S> {
     fn trim(&mut self, now: Instant) {
         let more = [self.shared.outbox.trim(), self.shared.inbox.trim()];
         self.trim_at = more.contains(&true).then(|| now + TRIM_INTERVAL);
-        self.payloads = Vec::new();
+        self.payloads = Arrived::default();
         self.items.shrink_to(0);
         self.session.trim();
         self.ages.trim();
