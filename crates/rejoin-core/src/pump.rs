@@ -308,7 +308,8 @@ async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
             Poll::Ready(given.state)
         })
         .await;
-        for Payload { head, bytes, part } in &batch {
+        let mut payloads = batch.payloads();
+        while let Some(Payload { head, bytes, part }) = payloads.next() {
             tx.send_part(head.as_bytes(), bytes, part).await?;
             // Nobody else counts, so nothing more costly than a store is needed.
             taken += 1;

@@ -329,6 +329,18 @@ impl Head {
         head
     }
 
+    /// Makes the head of a data frame that of the next one, or leaves it if it is that already.
+    #[inline]
+    pub(super) fn set_data(&mut self, seq: PacketSeq, ack: Option<PacketAck>) {
+        let [low, ..] = seq.0.to_le_bytes();
+        if low & 0x7f == 0 {
+            *self = Self::data(seq, ack);
+        } else {
+            // The other bits are those of the frame before, and stand in the bytes behind.
+            self.bytes[0] = (self.bytes[0] & 0x80) | (low & 0x7f);
+        }
+    }
+
     /// The bytes.
     #[must_use]
     #[inline]

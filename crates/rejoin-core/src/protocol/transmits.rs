@@ -46,7 +46,7 @@ enum Piece {
 #[derive(Debug)]
 pub struct Payload<'a> {
     /// See [`Transmit::head`].
-    pub head: Head,
+    pub head: &'a Head,
     /// Where the body lies.
     pub bytes: &'a Bytes,
     /// Which part of it is the body.
@@ -108,17 +108,8 @@ impl Transmits {
 
     /// The payloads, in order.
     #[must_use]
-    pub fn iter(&self) -> Payloads<'_> {
+    pub fn payloads(&self) -> Payloads<'_> {
         Payloads { pieces: self.pieces.iter(), ends: self.ends.iter(), run: None }
-    }
-}
-
-impl<'a> IntoIterator for &'a Transmits {
-    type Item = Payload<'a>;
-    type IntoIter = Payloads<'a>;
-
-    fn into_iter(self) -> Payloads<'a> {
-        self.iter()
     }
 }
 
@@ -133,6 +124,8 @@ pub struct Payloads<'a> {
 /// What is left of a run.
 #[derive(Debug)]
 struct RestOfRun<'a> {
+    /// Of the item that was given out last.
+    head: Head,
     next: PacketSeq,
     ack: Option<PacketAck>,
     bytes: &'a Bytes,
@@ -140,37 +133,40 @@ struct RestOfRun<'a> {
     items: usize,
 }
 
-impl<'a> Iterator for Payloads<'a> {
-    type Item = Payload<'a>;
-
+impl<'a> Payloads<'a> {
+    /// The next payload.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "what it gives borrows from the head in here"
+    )]
     #[inline]
-    fn next(&mut self) -> Option<Payload<'a>> {
-        loop {
-            if let Some(run) = &mut self.run
-                && run.items > 0
-            {
-                let end = *self.ends.next()? as usize;
-                let head = Head::data(run.next, run.ack);
-                let payload = Payload { head, bytes: run.bytes, part: run.start..end };
-                run.next = PacketSeq(run.next.0.wrapping_add(1));
-                run.start = end;
-                run.items -= 1;
-                return Some(payload);
-            }
+    pub fn next(&mut self) -> Option<Payload<'_>> {
+        if self.run.as_ref().is_none_or(|run| run.items == 0) {
             match self.pieces.next()? {
                 Piece::Single(Transmit { head, body }) => {
-                    return Some(Payload { head: *head, bytes: body, part: 0..body.len() });
+                    return Some(Payload { head, bytes: body, part: 0..body.len() });
                 }
-                Piece::Run(run, ack) => {
-                    self.run = Some(RestOfRun {
-                        next: run.first.seq(),
-                        ack: *ack,
-                        bytes: &run.bytes,
-                        start: run.part.start,
-                        items: run.items,
-                    });
-                }
+                Piece::Run(run, ack) => self.run = Some(RestOfRun::new(run, *ack)),
             }
         }
+        let (run, &end) = (self.run.as_mut()?, self.ends.next()?);
+        Some(run.next(end as usize))
+    }
+}
+
+impl<'a> RestOfRun<'a> {
+    fn new(run: &'a Run, ack: Option<PacketAck>) -> Self {
+        let (next, start, items) = (run.first.seq(), run.part.start, run.items);
+        Self { head: Head::data(next, ack), next, ack, bytes: &run.bytes, start, items }
+    }
+
+    /// The next item, which ends there.
+    #[inline]
+    fn next(&mut self, end: usize) -> Payload<'_> {
+        self.head.set_data(self.next, self.ack);
+        self.next = PacketSeq(self.next.0.wrapping_add(1));
+        self.items -= 1;
+        let part = std::mem::replace(&mut self.start, end)..end;
+        Payload { head: &self.head, bytes: self.bytes, part }
     }
 }

@@ -17,8 +17,9 @@ impl Session {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let mut one = Transmits::at_most(1);
         self.fill(now, &mut one);
-        let Payload { head, bytes, part } = one.iter().next()?;
-        Some(Transmit { head, body: bytes.slice(part) })
+        let mut payloads = one.payloads();
+        let Payload { head, bytes, part } = payloads.next()?;
+        Some(Transmit { head: *head, body: bytes.slice(part) })
     }
 
     /// Adds what there is to send on the current link now, up to as much as `batch` takes; gives
