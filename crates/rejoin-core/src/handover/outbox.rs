@@ -35,6 +35,8 @@ pub(crate) struct Requests {
     pub(crate) consumed: u64,
     /// Close, after all items.
     pub(crate) close: Option<CloseReason>,
+    /// How often it was asked to so far.
+    pub(crate) closes: u64,
     /// Do not wait for the next attempt.
     pub(crate) reconnect: bool,
     /// Nobody has a handle any more.
@@ -94,6 +96,7 @@ pub(super) struct OutboxState {
     ack_waiters: usize,
     consumed: u64,
     close: Option<CloseReason>,
+    closes: u64,
     reconnect: bool,
     acknowledged: Option<u64>,
     pub(super) offers: Vec<Offer>,
@@ -134,6 +137,7 @@ impl Outbox {
                 ack_waiters: 0,
                 consumed: 0,
                 close: None,
+                closes: 0,
                 reconnect: false,
                 acknowledged: None,
                 offers: Vec::new(),
@@ -214,6 +218,7 @@ impl Outbox {
         Some(Requests {
             consumed: std::mem::take(&mut state.consumed),
             close: state.close.take(),
+            closes: state.closes,
             reconnect: std::mem::take(&mut state.reconnect),
             abandoned: state.handles == 0,
             ack_wanted: state.ack_waiters > 0 || !state.has_room(),
@@ -309,12 +314,16 @@ impl Outbox {
         drop(offers);
     }
 
-    /// Accepts nothing any more, and asks the driver to close after what was accepted.
-    pub(crate) fn close(&self, reason: CloseReason) {
+    /// Accepts nothing any more, and asks the driver to close after what was accepted; gives how often
+    /// it was asked to so far.
+    pub(crate) fn close(&self, reason: CloseReason) -> u64 {
         self.end();
         let mut state = self.lock();
         state.close.get_or_insert(reason);
+        state.closes += 1;
+        let closes = state.closes;
         Self::tell_driver(state);
+        closes
     }
 
     /// Asks the driver not to wait for its next attempt.

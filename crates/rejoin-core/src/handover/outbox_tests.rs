@@ -333,7 +333,7 @@ fn the_driver_is_woken_only_when_it_found_nothing() {
         ("reconnect", Outbox::reconnect),
         ("acknowledgement", |outbox| outbox.count_ack_waiter(true)),
         ("last handle", Outbox::remove_handle),
-        ("close", |outbox| outbox.close(CloseReason::default())),
+        ("close", |outbox| assert_eq!(outbox.close(CloseReason::default()), 1)),
     ];
     for (name, request) in requests {
         outbox.take();

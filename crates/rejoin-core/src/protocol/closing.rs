@@ -63,6 +63,10 @@ impl Closing {
         self.reason.is_some()
     }
 
+    pub(super) fn confirmed_by_peer(&self) -> bool {
+        self.confirmed_by_peer
+    }
+
     pub(super) fn peer_closed(&self) -> bool {
         self.peer_closed
     }

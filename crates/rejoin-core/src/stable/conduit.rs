@@ -334,7 +334,10 @@ impl<F: MsgFamily> StableTx<F> {
     /// Closes the conduit: no clone of this handle accepts anything more, the peer reads everything
     /// accepted before and then the end, and what the peer still has to send arrives here.
     ///
-    /// Ready when the peer has everything.
+    /// Ready when the peer has everything. Where the peer has closed, too, the session is over by then,
+    /// and the last words are on their way: a process may end. Where it has not, it still waits for
+    /// this side when the process ends, up to its linger limit; [receive](StableRx::recv) to the
+    /// end first to spare it that.
     ///
     /// # Errors
     ///
@@ -361,9 +364,9 @@ impl<F: MsgFamily> StableTx<F> {
     /// As [`close`](Self::close).
     pub async fn close_with(&self, reason: CloseReason) -> Result<(), SessionLost> {
         let shared = self.shared();
-        shared.outbox.close(reason);
+        let closes = shared.outbox.close(reason);
         let _counted = AckWaiter::new(shared);
-        wait_for(shared, |receipts| receipts.close_confirmed).await
+        wait_for(shared, |receipts| receipts.closes >= closes).await
     }
 
     /// Takes the messages that the peer has not acknowledged, oldest first, once the session is

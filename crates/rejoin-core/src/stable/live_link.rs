@@ -1,11 +1,12 @@
 //! The link of a session while it works: its two pumps, and when they last got on.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use crate::link::{LinkRx, LinkTx};
 use crate::protocol::{Head, LinkGeneration, Transmit, Transmits, timer_slack};
@@ -13,6 +14,9 @@ use crate::pump::{Arrived, Reader, Writer};
 
 /// How long a link that is done with may take to get rid of its last bytes.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long its peer may then take to do the same.
+const PEER_CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A link that a session uses.
 pub(super) struct LiveLink {
@@ -168,18 +172,34 @@ impl LiveLink {
         }
     }
 
+    /// Writes what is left and closes the link, and waits until the peer has closed it, too: to close a
+    /// socket to which something still comes may destroy what was just written. All of it within
+    /// limits; how it ends is of no interest to anybody.
+    pub(super) async fn part(self) {
+        let Some(mut reader) = self.close_tx().await else { return };
+        let mut payloads = Arrived::default();
+        let ended = poll_fn(|cx| {
+            let ended = reader.poll(cx, &mut payloads);
+            payloads.clear();
+            if ended.is_pending() && reader.is_called() {
+                cx.waker().wake_by_ref();
+            }
+            ended
+        });
+        // A peer that never closes is not waited for.
+        let _ = timeout(PEER_CLOSE_DEADLINE, ended).await;
+    }
+
     /// Writes what is left and closes the link, without anybody waiting for it.
     pub(super) fn close_in_background(self) {
-        if let Some(writer) = self.writer {
-            let reader = self.reader;
-            in_background(async move {
-                // The reading half stays open until the other one is done: closing a socket in
-                // which something is left to read may destroy what was just written.
-                let closed = writer.close().await;
-                drop(reader);
-                closed
-            });
-        }
+        tokio::spawn(async move { drop(self.close_tx().await) });
+    }
+
+    /// Gives the receiving half, which stays open until everything is written: closing a socket in
+    /// which something is left to read may destroy that, too.
+    async fn close_tx(self) -> Option<Reader> {
+        let closed = timeout(CLOSE_DEADLINE, self.writer?.close()).await;
+        matches!(closed, Ok(Ok(()))).then_some(self.reader)
     }
 }
 
@@ -219,6 +239,6 @@ impl Stall {
 /// Runs the last act of a link under a deadline; how it ends is of no interest to anybody.
 pub(super) fn in_background(act: impl Future<Output = io::Result<()>> + Send + 'static) {
     tokio::spawn(async move {
-        let _ = tokio::time::timeout(CLOSE_DEADLINE, act).await;
+        let _ = timeout(CLOSE_DEADLINE, act).await;
     });
 }

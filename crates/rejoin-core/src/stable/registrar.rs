@@ -1,6 +1,6 @@
 //! Which keys open which session, from the point of view of one session's driver.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -17,6 +17,8 @@ pub(super) struct Table {
     sessions: Mutex<Sessions>,
     /// Told how many sessions are left when one ends.
     left: watch::Sender<usize>,
+    /// Sessions that have ended and still say their last words.
+    parting: AtomicUsize,
     /// Links that were turned away after their hello.
     rejected: AtomicU64,
 }
@@ -26,6 +28,7 @@ impl Table {
         Arc::new(Self {
             sessions: Mutex::new(Sessions::new(sessions_max)),
             left: watch::Sender::default(),
+            parting: AtomicUsize::new(0),
             rejected: AtomicU64::new(0),
         })
     }
@@ -49,10 +52,10 @@ impl Table {
         self.left.subscribe()
     }
 
-    /// Waits until there is no session.
+    /// Waits until there is no session, and all have said their last words.
     pub(super) async fn emptied(&self) {
         let mut left = self.watch();
-        while !self.lock().is_empty() {
+        while !self.lock().is_empty() || self.parting.load(Ordering::Relaxed) > 0 {
             if left.changed().await.is_err() {
                 return;
             }
@@ -66,6 +69,24 @@ impl Table {
         let left = sessions.len();
         drop(sessions);
         self.left.send_replace(left);
+    }
+}
+
+/// A session that has ended says its last words until this is dropped.
+pub(super) struct Parting(Arc<Table>);
+
+impl Parting {
+    fn new(table: Arc<Table>) -> Self {
+        table.parting.fetch_add(1, Ordering::Relaxed);
+        Self(table)
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        self.0.parting.fetch_sub(1, Ordering::Relaxed);
+        let left = self.0.lock().len();
+        self.0.left.send_replace(left);
     }
 }
 
@@ -137,6 +158,14 @@ impl Registrar {
         if let Some(table) = &self.table {
             table.count_rejected();
         }
+    }
+
+    /// The session has ended in good order: its keys are closed from now on. It counts as there until
+    /// the result is dropped.
+    pub(super) fn part(&mut self) -> Option<Parting> {
+        let parting = self.table.clone().map(Parting::new);
+        self.remove(true);
+        parting
     }
 
     /// The session is over.

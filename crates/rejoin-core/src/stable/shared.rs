@@ -28,8 +28,9 @@ pub(super) struct Outcome {
 pub(super) struct Receipts {
     /// How many items it has acknowledged.
     pub(super) acknowledged: u64,
-    /// Whether it has confirmed our close.
-    pub(super) close_confirmed: bool,
+    /// To how many requests to close there is nothing more to do: the peer has confirmed our close, and
+    /// was told so where it had closed, too.
+    pub(super) closes: u64,
     /// Whether nothing will change any more.
     pub(super) ended: bool,
 }

@@ -10,6 +10,7 @@ use rejoin_core::{
     Attachment, Link, LinkRx, LinkSource, LinkTx, MemoryConnector, MemoryRx, MemoryTx, Peer,
     SplitLink,
 };
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// What to do with the links, and what was seen.
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) dials: Mutex<Vec<Instant>>,
     /// How often receiving halves were polled or began to receive.
     pub(crate) recvs: AtomicUsize,
+    /// Whether links take what is written.
+    pub(crate) takes: watch::Sender<bool>,
     /// A link panics when it is received from more often than this: its user spins.
     pub(crate) recvs_max: AtomicUsize,
 }
@@ -39,6 +42,7 @@ impl Plan {
             dials_fail_with: Mutex::new(io::ErrorKind::ConnectionRefused),
             dials: Mutex::default(),
             recvs: AtomicUsize::new(0),
+            takes: watch::Sender::new(true),
             recvs_max: AtomicUsize::new(usize::MAX),
         })
     }
@@ -74,7 +78,8 @@ impl LinkSource for Meddler {
         let link = self.connector.connect().await?;
         let peer: Peer = link.peer();
         let (tx, rx) = link.split();
-        let tx = MeddledTx { inner: tx, sent: 0, breaks: take_one(&self.plan.writes_to_break) };
+        let breaks = take_one(&self.plan.writes_to_break);
+        let tx = MeddledTx { inner: tx, sent: 0, breaks, takes: self.plan.takes.subscribe() };
         let rx = MeddledRx {
             inner: rx,
             loses_answer: take_one(&self.plan.answers_to_lose),
@@ -88,6 +93,7 @@ pub(crate) struct MeddledTx {
     inner: MemoryTx,
     sent: usize,
     breaks: bool,
+    takes: watch::Receiver<bool>,
 }
 
 impl LinkTx for MeddledTx {
@@ -97,6 +103,7 @@ impl LinkTx for MeddledTx {
         if self.breaks && self.sent > 2 {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        self.takes.wait_for(|takes| *takes).await.map_err(io::Error::other)?;
         self.inner.send(head, body).await
     }
 

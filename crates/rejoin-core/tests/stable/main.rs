@@ -20,6 +20,7 @@ mod hygiene;
 mod limits;
 mod listener;
 mod manual_ack;
+mod parting;
 mod peer;
 mod race;
 mod status;

@@ -490,6 +490,15 @@ impl Session {
         stuck.then(|| attached.wrote_at + self.cycle_delay)
     }
 
+    /// Whether nothing is missing to a close in good order but our last word: a close-ack that no
+    /// link has taken yet.
+    pub fn owes_last_word(&self) -> bool {
+        !self.ended
+            && self.closing.confirmed_by_peer()
+            && self.closing.peer_closed()
+            && self.receiver.is_all_acknowledgeable()
+    }
+
     fn finish_if_closed(&mut self) {
         let done = match self.profile {
             // A base peer knows no close; that everything is acknowledged is all there is to know.

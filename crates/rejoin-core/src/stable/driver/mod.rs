@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use crate::handover::{Items, Migration};
 use crate::meter::SessionMeter;
-use crate::protocol::{CloseReason, Ending, Event, LossReason, Profile, Role, Session, earlier};
+use crate::protocol::{CloseReason, Event, LossReason, Profile, Role, Session, earlier};
 use crate::pump::Arrived;
 use crate::random;
 use crate::source::LinkSource;
@@ -25,6 +25,7 @@ use crate::stable::allowance::{Budget, RETRY_INTERVAL, Room};
 use crate::stable::config::StableConfig;
 use crate::stable::dial::Dialer;
 use crate::stable::driver::alarm::Alarm;
+use crate::stable::driver::ending::Parting;
 use crate::stable::error::{ConnectError, chain};
 use crate::stable::live_link::LiveLink;
 use crate::stable::offers::Offers;
@@ -34,6 +35,7 @@ use crate::stable::shared::Shared;
 use crate::stable::status::{Status, SuspendCause};
 
 mod alarm;
+mod ending;
 mod links;
 mod moving;
 
@@ -76,6 +78,12 @@ pub(super) struct Driver<S: LinkSource> {
     closed_by_peer: Option<CloseReason>,
     /// Whether this side closes.
     closing: bool,
+    /// How often this side was asked to close.
+    closes: u64,
+    /// Whether the peer has confirmed that.
+    close_confirmed: bool,
+    /// Present while the last words of a session that has ended are being written.
+    parting: Option<Parting>,
     /// Why there will be no further link, where the source said so while there was one.
     source_failed: Option<String>,
     /// What [`progress`](Self::progress) was when the current link came up.
@@ -141,6 +149,9 @@ impl<S: LinkSource> Driver<S> {
             opened: Some(opened),
             closed_by_peer: None,
             closing: false,
+            closes: 0,
+            close_confirmed: false,
+            parting: None,
             source_failed: None,
             progress_before: 0,
             link_proved: false,
@@ -194,6 +205,7 @@ impl<S: LinkSource> Driver<S> {
         // not look acknowledged.
         if changed && !self.session.is_ended() {
             self.publish(now);
+            self.answer_closes();
         }
         self.routine &= !again;
         again || (self.transmit_due && self.link.as_ref().is_some_and(LiveLink::is_idle))
@@ -222,6 +234,7 @@ impl<S: LinkSource> Driver<S> {
         }
         self.migrations.extend(requests.migrations);
         self.refuse_migrations();
+        self.closes = requests.closes;
         if let Some(reason) = requests.close {
             self.closing = true;
             self.offers.refuse_all();
@@ -408,9 +421,7 @@ impl<S: LinkSource> Driver<S> {
                     // What was accepted until now still goes out, then this side closes, too.
                     self.shared.outbox.close(CloseReason::default());
                 }
-                Event::CloseConfirmed => {
-                    self.shared.receipts.send_modify(|it| it.close_confirmed = true);
-                }
+                Event::CloseConfirmed => self.close_confirmed = true,
                 Event::Ended(ending) => self.finish(now, ending),
             }
         }
@@ -469,29 +480,6 @@ impl<S: LinkSource> Driver<S> {
         }
     }
 
-    fn finish(&mut self, now: Instant, ending: Ending) {
-        self.publish(now);
-        let lost = match ending {
-            Ending::Closed => None,
-            Ending::Lost(reason) => Some(reason),
-        };
-        info!(lost = lost.as_ref().map(tracing::field::display), "session over");
-        self.shared.end(lost.clone(), &mut self.session, &self.ages);
-        self.meter.turn(|| self.shared.stats());
-        self.meter.ended(lost.is_some());
-        self.registrar.remove(lost.is_none());
-        if let Some(link) = self.link.take() {
-            link.close_in_background();
-        }
-        if let Some(reason) = &lost {
-            self.report_opened(Err(ConnectError::Refused(reason.clone())));
-        }
-        self.shared.status.send_replace(match lost {
-            None => Status::Closed { by_peer: self.closed_by_peer.take() },
-            Some(reason) => Status::Lost(reason),
-        });
-    }
-
     fn next_timeout(&self) -> Option<Instant> {
         let dead_after = self.config.peer_dead_after;
         let stalled = self.link.as_ref().and_then(|link| link.stalls_at(dead_after));
@@ -539,12 +527,15 @@ impl<S: LinkSource> Future for Driver<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let driver = self.get_mut();
+        if driver.parting.is_some() {
+            return driver.poll_parting(cx);
+        }
         driver.read_bytes = 0;
         let mut time = now();
         for _ in 0..TURNS_MAX {
             let again = driver.turn(cx, time);
             if driver.session.is_ended() {
-                return Poll::Ready(());
+                return driver.poll_parting(cx);
             }
             if again && driver.read_bytes >= READ_BYTES_MAX {
                 break;
@@ -566,6 +557,9 @@ impl<S: LinkSource> Future for Driver<S> {
 impl<S: LinkSource> Drop for Driver<S> {
     /// A driver that is dropped before its session is over was stopped with its runtime.
     fn drop(&mut self) {
+        if self.parting.take().is_some() {
+            return self.tell_end(None);
+        }
         self.registrar.remove(false);
         self.meter.ended(true);
         self.shared.end(Some(LossReason::Stopped), &mut self.session, &self.ages);
