@@ -294,6 +294,21 @@ async fn a_cut_of_the_next_connection_spares_the_others() {
 }
 
 #[tokio::test]
+async fn cuts_that_are_called_off_are_not_done() {
+    let net = Net::new().await;
+    let mut pair = net.connect().await;
+    let inside = [ToServer, ToClient].map(|there| net.proxy.cut_after(there, 3, Fault::Reset));
+    let next = net.proxy.cut_next(ToServer, 3, Fault::Reset);
+    net.proxy.disarm();
+    pair.carry(ToServer, b"spared").await;
+    pair.carry(ToClient, b"spared").await;
+    net.connect().await.carry(ToServer, b"spared").await;
+    for cut in inside.into_iter().chain([next]) {
+        assert!(!soon(cut.report()).await.hit());
+    }
+}
+
+#[tokio::test]
 async fn a_cut_that_hits_nothing_says_so() {
     let net = Net::new().await;
     assert!(!soon(net.proxy.cut(Fault::Reset).report()).await.hit());

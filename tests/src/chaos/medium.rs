@@ -152,6 +152,7 @@ impl Medium {
                 for proxy in proxies {
                     proxy.shape = Shape::default();
                     proxy.proxy.shape(proxy.shape);
+                    proxy.proxy.disarm();
                     proxy.proxy.release();
                     proxy.admit_again();
                 }

@@ -98,6 +98,14 @@ impl Connection {
         });
     }
 
+    pub(super) fn disarm(&self) {
+        self.state.send_modify(|state| {
+            for flow in &mut state.flows {
+                flow.trigger = None;
+            }
+        });
+    }
+
     pub(super) fn release(&self) {
         self.state.send_modify(|state| state.silence = None);
     }

@@ -260,6 +260,18 @@ impl FaultProxy {
         cut
     }
 
+    /// Does not do the cuts that are still to come, of live connections and of new ones.
+    pub fn disarm(&self) {
+        let mut live = self.shared.live();
+        let next_cuts = std::mem::take(&mut live.next_cuts);
+        for connection in live.connections.values() {
+            connection.disarm();
+        }
+        // Whoever waits for the report of one is told when it goes: not under the lock.
+        drop(live);
+        drop(next_cuts);
+    }
+
     /// Ends every silence.
     pub fn release(&self) {
         for connection in self.shared.live().connections.values() {
