@@ -339,6 +339,8 @@ impl Stage {
                     let head = Head::data(seq, ack).as_bytes().len();
                     assert_eq!((seq, head + item.len()), (Position::new(next).seq(), whole));
                     assert!(ack.is_none() || self.received > self.first);
+                    let item_max = self.session.peer_item_bytes_max();
+                    assert!(item_max.is_none_or(|max| item.len() <= max), "the peer takes less");
                     next += 1;
                 }
             }
