@@ -247,7 +247,8 @@ impl Model {
         let mut batch = Transmits::at_most(self.left.at_once.into());
         self.sides[end].session.fill(self.now, &mut batch);
         let wire = &mut self.wires[wire];
-        for Payload { head, bytes, part } in &batch {
+        let mut payloads = batch.payloads();
+        while let Some(Payload { head, bytes, part }) = payloads.next() {
             let payload = [head.as_bytes(), &bytes[part]].concat();
             if wire.ends[1 - end] != End::Down && !wire.lanes[end].contains(&None) {
                 wire.lanes[end].push_back(Some(payload.into()));

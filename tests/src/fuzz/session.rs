@@ -357,8 +357,10 @@ impl Stage {
             return transmit.map(|it| whole(&it.head, &it.body)).into_iter().collect();
         };
         self.session.fill(self.now, batch);
-        let payloads = batch.iter().map(|it: Payload<'_>| whole(&it.head, &it.bytes[it.part]));
-        let payloads = payloads.collect();
+        let (mut filled, mut payloads) = (batch.payloads(), Vec::new());
+        while let Some(Payload { head, bytes, part }) = filled.next() {
+            payloads.push(whole(head, &bytes[part]));
+        }
         batch.clear();
         payloads
     }

@@ -285,7 +285,8 @@ impl World {
         let mut payloads = Vec::new();
         if let Some(batch) = &mut self.batch {
             side.session.fill(self.now, batch);
-            for Payload { head, bytes, part } in &*batch {
+            let mut filled = batch.payloads();
+            while let Some(Payload { head, bytes, part }) = filled.next() {
                 payloads.push(whole(head.as_bytes(), &bytes[part]));
             }
             batch.clear();

@@ -16,8 +16,11 @@ fn poll(solo: &mut Solo) -> Option<Vec<u8>> {
 }
 
 fn payloads(batch: &Transmits) -> Vec<Vec<u8>> {
-    let whole = |it: Payload<'_>| [it.head.as_bytes(), &it.bytes[it.part]].concat();
-    batch.iter().map(whole).collect()
+    let (mut payloads, mut whole) = (batch.payloads(), Vec::new());
+    while let Some(Payload { head, bytes, part }) = payloads.next() {
+        whole.push([head.as_bytes(), &bytes[part]].concat());
+    }
+    whole
 }
 
 /// Everything that a session knows, its counters and limits included.
