@@ -79,6 +79,8 @@ pub struct ReadBuffer {
     /// How much was read of a large message without a pause.
     run_bytes: usize,
     quiet_reads: u8,
+    /// Whether nothing has come since there was nothing to read.
+    waits: bool,
     used: BlockPool,
     /// Blocks of twice the usual size, each for one message that an ordinary block cannot hold.
     used_large: BlockPool,
@@ -99,6 +101,7 @@ impl ReadBuffer {
             last_large: 0,
             run_bytes: 0,
             quiet_reads: 0,
+            waits: false,
             used: BlockPool::new(block_bytes_max),
             used_large: BlockPool::new(2 * block_bytes_max),
         }
@@ -297,6 +300,7 @@ impl ReadBuffer {
 
     /// Learns from a read that gave `count` bytes where `room` was.
     fn adapt(&mut self, count: usize, room: usize) {
+        self.waits = false;
         if count == room {
             self.next_block_bytes = self.block_bytes_max;
             self.quiet_reads = 0;
@@ -312,8 +316,15 @@ impl ReadBuffer {
     }
 
     /// Keeps only a small block while there is nothing to read: most links wait most of the time.
+    ///
+    /// Not at once where much came just before: its rest takes what comes next. A stream that is read
+    /// as fast as it comes would leave block after block half full.
     fn give_back(&mut self) {
-        if self.block.is_empty() && self.block_bytes > QUIET_BLOCK_BYTES {
+        let waited = std::mem::replace(&mut self.waits, true);
+        let came_much = self.next_block_bytes > QUIET_BLOCK_BYTES && self.quiet_reads == 0;
+        let has_room = self.block.capacity() >= QUIET_BLOCK_BYTES && !self.large;
+        let goes_on = came_much && has_room && !waited;
+        if self.block.is_empty() && self.block_bytes > QUIET_BLOCK_BYTES && !goes_on {
             let block = std::mem::take(&mut self.block);
             self.retire(block);
             self.block_bytes = 0;
@@ -468,6 +479,20 @@ mod tests {
         buffer.give_back();
         feed(&mut buffer, 4, 10);
         assert_eq!(buffer.block_bytes, QUIET_BLOCK_BYTES);
+    }
+
+    #[test]
+    fn a_stream_goes_on_in_the_block_that_it_has() {
+        let mut buffer = busy();
+        feed(&mut buffer, 4, BLOCK / 2);
+        drop(buffer.take(0, BLOCK / 2));
+        let rest = buffer.block.as_ptr();
+        buffer.give_back();
+        feed(&mut buffer, 4, BLOCK / 4);
+        assert_eq!(buffer.take(0, BLOCK / 4).as_ptr(), rest);
+        buffer.give_back();
+        buffer.give_back();
+        assert_eq!(buffer.block_bytes, 0, "a link that waits again has had time for more");
     }
 
     #[test]
