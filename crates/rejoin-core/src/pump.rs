@@ -69,11 +69,13 @@ impl Reader {
     }
 
     /// How many bytes have come, where the link can tell.
+    #[inline]
     pub(crate) fn progress(&self) -> u64 {
         self.progress.get()
     }
 
     /// About how many bytes have come of a payload that is not complete yet.
+    #[inline]
     pub(crate) fn partial(&self) -> u64 {
         self.progress.get().saturating_sub(self.pipe.complete.load(Ordering::Relaxed))
     }
@@ -92,6 +94,7 @@ impl Reader {
     }
 
     /// Whether [`poll`](Self::poll) has anything to do.
+    #[inline]
     pub(crate) fn is_called(&self) -> bool {
         self.future.was_called()
     }
@@ -99,14 +102,16 @@ impl Reader {
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
     /// with everything that arrived before in `payloads`; pending otherwise, with a wake-up to come
     /// only when `payloads` stays empty.
+    #[inline]
     pub(crate) fn poll(
         &mut self,
         cx: &Context<'_>,
         payloads: &mut Arrived,
     ) -> Poll<io::Result<()>> {
-        if !self.future.is_called(cx) {
-            return Poll::Pending;
-        }
+        if self.future.is_called(cx) { self.poll_called(cx, payloads) } else { Poll::Pending }
+    }
+
+    fn poll_called(&mut self, cx: &Context<'_>, payloads: &mut Arrived) -> Poll<io::Result<()>> {
         let ended = self.future.poll(cx);
         self.pipe.put(payloads);
         if self.pipe.paused.load(Ordering::Relaxed) {
@@ -235,6 +240,7 @@ impl Writer {
     }
 
     /// Whether the writer takes a batch now.
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.pipe.idle.load(Ordering::Relaxed)
     }

@@ -35,8 +35,11 @@ impl Session {
             batch.push(self.control(&control));
             self.finish_if_closed();
         }
-        while !self.ended && !batch.is_full() && self.next_run(now, batch) {}
-        if !self.ended
+        while !self.log.is_written() && !self.ended && !batch.is_full() && self.next_run(now, batch)
+        {
+        }
+        if self.closing.is_closing()
+            && !self.ended
             && !batch.is_full()
             && let Some(close) = self.next_close()
         {
