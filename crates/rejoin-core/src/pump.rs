@@ -111,6 +111,7 @@ impl Reader {
         if self.future.is_called(cx) { self.poll_called(cx, payloads) } else { Poll::Pending }
     }
 
+    #[inline]
     fn poll_called(&mut self, cx: &Context<'_>, payloads: &mut Arrived) -> Poll<io::Result<()>> {
         let ended = self.future.poll(cx);
         self.pipe.put(payloads);
@@ -206,6 +207,7 @@ struct Outgoing {
 }
 
 impl Outgoing {
+    #[inline]
     fn given(&self) -> MutexGuard<'_, Given> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -246,6 +248,7 @@ impl Writer {
     }
 
     /// Has `fill` fill a batch, and hands it to an idle writer; gives whether there was anything.
+    #[inline]
     pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut Transmits)) -> bool {
         fill(&mut self.batch);
         if self.batch.is_empty() {

@@ -166,6 +166,7 @@ impl Receiver {
     }
 
     /// Whether an acknowledgement should go out alone by now.
+    #[inline]
     pub(super) fn ack_due(&self, now: Instant) -> bool {
         let due = self.ack_now || self.ack_at.is_some_and(|at| at <= now);
         (self.has_news() && due) || self.window_due()

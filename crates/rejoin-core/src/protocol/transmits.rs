@@ -95,11 +95,13 @@ impl Transmits {
     }
 
     /// Adds the run of the items whose ends were pushed, each of which acknowledges `ack`.
+    #[inline]
     pub(super) fn push_run(&mut self, run: Run, ack: Option<PacketAck>) {
         self.pieces.push(Piece::Run(run, ack));
     }
 
     /// Takes everything out, and keeps the memory.
+    #[inline]
     pub fn clear(&mut self) {
         self.pieces.clear();
         self.ends.clear();
@@ -155,6 +157,7 @@ impl<'a> Payloads<'a> {
 }
 
 impl<'a> RestOfRun<'a> {
+    #[inline]
     fn new(run: &'a Run, ack: Option<PacketAck>) -> Self {
         let (next, start, items) = (run.first.seq(), run.part.start, run.items);
         Self { head: Head::data(next, ack), next, ack, bytes: &run.bytes, start, items }

@@ -31,6 +31,7 @@ impl Lag {
 
 impl Ages {
     /// Takes note of how many messages were accepted and acknowledged by the end of a turn.
+    #[inline]
     pub(super) fn note(&mut self, now: Instant, accepted: u64, acked: u64) {
         let marked = self.marks.back().map_or(self.acked, |&(end, _)| end);
         if accepted > marked {

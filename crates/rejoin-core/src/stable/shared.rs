@@ -103,6 +103,7 @@ impl Shared {
     }
 
     /// Publishes the figures of `session`.
+    #[inline]
     pub(super) fn publish_stats(&self, session: &Session, ages: &Ages) {
         *self.published() = Published {
             counters: session.counters(),

@@ -346,6 +346,7 @@ impl<S: LinkSource> Driver<S> {
         }
         let Some(link) = &mut self.link else { return Found::More };
         let mut filled = false;
+        self.transmit_due &= self.session.may_transmit(now);
         if self.transmit_due {
             let (session, due) = (&mut self.session, &mut self.transmit_due);
             filled = link.fill(now, |batch| *due = session.fill(now, batch));
@@ -381,7 +382,7 @@ impl<S: LinkSource> Driver<S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn handle_events(&mut self, now: Instant) -> bool {
         let mut busy = false;
         while let Some(event) = self.session.poll_event() {
