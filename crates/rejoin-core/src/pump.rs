@@ -197,45 +197,35 @@ pub(crate) struct Writer {
     trim: bool,
 }
 
-#[derive(Default)]
+/// A batch is there only while the writer is not idle.
 struct Outgoing {
-    given: Mutex<Given>,
-    /// Whether everything was written and flushed when the future was polled last.
+    batch: Mutex<Transmits>,
+    /// Whether everything is written and flushed.
     idle: AtomicBool,
+    /// Close the link once everything is written.
+    closing: AtomicBool,
+    /// Give memory back when there is nothing to write.
+    trim: AtomicBool,
     /// How many payloads the link has taken.
     payloads: AtomicU64,
 }
 
 impl Outgoing {
     #[inline]
-    fn given(&self) -> MutexGuard<'_, Given> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    fn batch(&self) -> MutexGuard<'_, Transmits> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the writer is given to do.
-#[derive(Default)]
-struct Given {
-    batch: Transmits,
-    state: WriterState,
-    /// Give memory back when there is nothing to write.
-    trim: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum WriterState {
-    /// Everything is written and flushed.
-    #[default]
-    Idle,
-    /// There is something to write, or it is being written.
-    Busy,
-    /// Close the link once everything is written.
-    Closing,
 }
 
 impl Writer {
     pub(crate) fn new(tx: impl LinkTx) -> Self {
-        let pipe = Arc::new(Outgoing { idle: AtomicBool::new(true), ..Outgoing::default() });
+        let pipe = Arc::new(Outgoing {
+            batch: Mutex::default(),
+            idle: AtomicBool::new(true),
+            closing: AtomicBool::new(false),
+            trim: AtomicBool::new(false),
+            payloads: AtomicU64::new(0),
+        });
         let bytes = tx.progress();
         let future = Box::pin(write(tx, Arc::clone(&pipe)));
         Self { future, pipe, bytes, batch: Transmits::default(), trim: false }
@@ -254,10 +244,9 @@ impl Writer {
         if self.batch.is_empty() {
             return false;
         }
-        let mut given = self.pipe.given();
-        debug_assert!(given.batch.is_empty(), "a busy writer is not filled");
-        std::mem::swap(&mut given.batch, &mut self.batch);
-        given.state = WriterState::Busy;
+        let mut given = self.pipe.batch();
+        debug_assert!(given.is_empty(), "a busy writer is not filled");
+        std::mem::swap(&mut *given, &mut self.batch);
         self.pipe.idle.store(false, Ordering::Relaxed);
         true
     }
@@ -265,7 +254,7 @@ impl Writer {
     /// Gives memory back that was needed for a large batch.
     pub(crate) fn trim(&mut self) {
         self.batch = Transmits::default();
-        self.pipe.given().trim = true;
+        self.pipe.trim.store(true, Ordering::Relaxed);
         self.trim = true;
     }
 
@@ -292,29 +281,24 @@ impl Writer {
 
     /// Writes what was handed over, then closes the link.
     pub(crate) async fn close(self) -> io::Result<()> {
-        self.pipe.given().state = WriterState::Closing;
+        self.pipe.closing.store(true, Ordering::Relaxed);
         self.future.await
     }
 }
 
 async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
     let mut batch = Transmits::default();
-    let (mut taken, mut done) = (0, false);
+    let mut taken = 0;
     loop {
-        let state = poll_fn(|_| {
-            let mut given = pipe.given();
-            if std::mem::take(&mut done) && given.state == WriterState::Busy {
-                given.state = WriterState::Idle;
-                pipe.idle.store(true, Ordering::Relaxed);
-            }
-            if given.state == WriterState::Idle {
-                if std::mem::take(&mut given.trim) {
-                    (batch, given.batch) = (Transmits::default(), Transmits::default());
+        poll_fn(|_| {
+            if pipe.idle.load(Ordering::Relaxed) && !pipe.closing.load(Ordering::Relaxed) {
+                if pipe.trim.swap(false, Ordering::Relaxed) {
+                    (batch, *pipe.batch()) = (Transmits::default(), Transmits::default());
                 }
                 return Poll::Pending;
             }
-            std::mem::swap(&mut given.batch, &mut batch);
-            Poll::Ready(given.state)
+            std::mem::swap(&mut *pipe.batch(), &mut batch);
+            Poll::Ready(())
         })
         .await;
         let mut payloads = batch.payloads();
@@ -325,10 +309,11 @@ async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
             pipe.payloads.store(taken, Ordering::Relaxed);
         }
         batch.clear();
-        if state == WriterState::Closing {
+        // Nothing is given to a writer that is to close.
+        if pipe.closing.load(Ordering::Relaxed) {
             return tx.close().await;
         }
         tx.flush().await?;
-        done = true;
+        pipe.idle.store(true, Ordering::Relaxed);
     }
 }

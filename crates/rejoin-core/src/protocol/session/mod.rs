@@ -238,6 +238,7 @@ impl Session {
     }
 
     /// Accepts the items of `batch` for sending, in order, see [`SendLog::append`].
+    #[inline]
     pub fn append(&mut self, batch: &mut Batch) {
         debug_assert!(!self.closing.is_closing(), "an item after the close");
         self.log.append(batch);
