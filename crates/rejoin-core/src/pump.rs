@@ -192,14 +192,14 @@ pub(crate) struct Writer {
     /// How many bytes the link has taken, where it can tell.
     bytes: Progress,
     /// The next batch, while it is filled; empty in between, kept for its memory.
-    batch: Transmits,
+    batch: Box<Transmits>,
     /// Whether there is memory to give back.
     trim: bool,
 }
 
 /// A batch is there only while the writer is not idle.
 struct Outgoing {
-    batch: Mutex<Transmits>,
+    batch: Mutex<Box<Transmits>>,
     /// Whether everything is written and flushed.
     idle: AtomicBool,
     /// Close the link once everything is written.
@@ -212,7 +212,7 @@ struct Outgoing {
 
 impl Outgoing {
     #[inline]
-    fn batch(&self) -> MutexGuard<'_, Transmits> {
+    fn batch(&self) -> MutexGuard<'_, Box<Transmits>> {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -228,7 +228,7 @@ impl Writer {
         });
         let bytes = tx.progress();
         let future = Box::pin(write(tx, Arc::clone(&pipe)));
-        Self { future, pipe, bytes, batch: Transmits::default(), trim: false }
+        Self { future, pipe, bytes, batch: Box::default(), trim: false }
     }
 
     /// Whether the writer takes a batch now.
@@ -253,7 +253,7 @@ impl Writer {
 
     /// Gives memory back that was needed for a large batch.
     pub(crate) fn trim(&mut self) {
-        self.batch = Transmits::default();
+        self.batch = Box::default();
         self.pipe.trim.store(true, Ordering::Relaxed);
         self.trim = true;
     }
@@ -287,13 +287,13 @@ impl Writer {
 }
 
 async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
-    let mut batch = Transmits::default();
+    let mut batch = Box::<Transmits>::default();
     let mut taken = 0;
     loop {
         poll_fn(|_| {
             if pipe.idle.load(Ordering::Relaxed) && !pipe.closing.load(Ordering::Relaxed) {
                 if pipe.trim.swap(false, Ordering::Relaxed) {
-                    (batch, *pipe.batch()) = (Transmits::default(), Transmits::default());
+                    (batch, *pipe.batch()) = (Box::default(), Box::default());
                 }
                 return Poll::Pending;
             }

@@ -217,6 +217,7 @@ impl ReadBuffer {
     }
 
     /// How much may be read now. Behind a large message only as much as is copied when it is taken.
+    #[inline]
     fn room(&self, message: usize) -> usize {
         let end = if self.large {
             message.max(self.last_large).saturating_add(LOOKAHEAD_BYTES)
@@ -226,6 +227,7 @@ impl ReadBuffer {
         self.block.capacity().min(end) - self.block.len()
     }
 
+    #[inline]
     fn make_room(&mut self, message: usize) {
         let have = self.block.len();
         debug_assert!(have < message, "a message that is complete is taken, not read on");
@@ -296,6 +298,7 @@ impl ReadBuffer {
     }
 
     /// Learns from a read that gave `count` bytes where `room` was.
+    #[inline]
     fn adapt(&mut self, count: usize, room: usize) {
         if count == room {
             self.next_block_bytes = self.block_bytes_max;
@@ -312,6 +315,7 @@ impl ReadBuffer {
     }
 
     /// Keeps only a small block while there is nothing to read: most links wait most of the time.
+    #[inline]
     fn give_back(&mut self) {
         if self.block.is_empty() && self.block_bytes > QUIET_BLOCK_BYTES {
             let block = std::mem::take(&mut self.block);

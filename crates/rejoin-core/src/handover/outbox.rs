@@ -428,6 +428,7 @@ impl OutboxState {
         if bytes > bytes_max { Err(Refusal::TooLarge { bytes, bytes_max }) } else { Ok(()) }
     }
 
+    #[inline(never)]
     fn take_requests(&mut self) -> Requests {
         Requests {
             consumed: std::mem::take(&mut self.consumed),
