@@ -107,6 +107,7 @@ impl Receiver {
     }
 
     /// Takes the expected item, of `bytes` bytes.
+    #[inline]
     pub(super) fn take(&mut self, now: Instant, bytes: usize, policy: &AckPolicy) {
         self.received += 1;
         self.cost_received += item_cost(bytes);

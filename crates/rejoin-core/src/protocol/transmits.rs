@@ -157,7 +157,6 @@ impl<'a> Payloads<'a> {
 }
 
 impl<'a> RestOfRun<'a> {
-    #[inline]
     fn new(run: &'a Run, ack: Option<PacketAck>) -> Self {
         let (next, start, items) = (run.first.seq(), run.part.start, run.items);
         Self { head: Head::data(next, ack), next, ack, bytes: &run.bytes, start, items }

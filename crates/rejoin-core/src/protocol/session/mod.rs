@@ -522,6 +522,7 @@ impl Session {
         self.end(if complete { Ending::Closed } else { Ending::Lost(reason) });
     }
 
+    #[inline]
     fn ack_policy(&self) -> AckPolicy {
         let log_bytes = self.peer.map_or(u64::MAX, |peer| peer.send_log_bytes);
         AckPolicy {
