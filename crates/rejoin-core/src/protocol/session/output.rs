@@ -26,7 +26,7 @@ impl Session {
     /// Whether [`fill`](Self::fill) may find anything to send now. May change after every other call.
     #[must_use]
     #[inline]
-    pub fn may_transmit(&self, now: Instant) -> bool {
+    pub(crate) fn may_transmit(&self, now: Instant) -> bool {
         !self.log.is_written() || self.closing.is_closing() || self.may_control(now)
     }
 

@@ -109,7 +109,7 @@ pub(super) struct Driver<S: LinkSource> {
     alarm: Alarm,
     /// Whether nothing but messages has come and gone since the time-outs were looked at.
     routine: bool,
-    /// See the function.
+    /// What the [function](routine_timeout_min) of the same name gives.
     routine_timeout_min: Duration,
     /// Whether a time-out is due.
     due: bool,
