@@ -6,6 +6,7 @@ use rejoin_tests::exhaustive::{Limits, explore};
 
 const NOTHING: Limits = Limits {
     items: [0, 0],
+    at_once: 1,
     cuts: 0,
     replies: 0,
     abandons: 0,
@@ -45,6 +46,13 @@ fn the_same_across_the_wrap() {
 #[test]
 fn links_that_take_what_is_said_at_any_later_time() {
     check(Limits { items: [2, 1], cuts: 1, replies: 1, slow_links: true, ..NOTHING }, 8_000);
+}
+
+// REPLAY-1, REPLAY-2
+#[test]
+fn runs_of_items_of_which_a_link_carries_some() {
+    check(Limits { items: [4, 2], at_once: 2, cuts: 1, replies: 1, ..NOTHING }, 7_000);
+    check(Limits { items: [3, 0], at_once: 2, cuts: 1, slow_links: true, ..NOTHING }, 1_300);
 }
 
 // TAKE-1, TAKE-2, KEY-5

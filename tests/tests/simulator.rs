@@ -27,6 +27,7 @@ fn check_coverage(stats: &Stats) {
         ("resumes", stats.resumes, 3 * SEEDS),
         ("replayed", stats.replayed, SEEDS),
         ("duplicates", stats.duplicates, 100),
+        ("batches of items", stats.runs, 2 * SEEDS),
         ("stale inputs", stats.stale, 50),
         ("lost replies", stats.replies_lost, SEEDS / 2),
         ("echoes", stats.echoes, SEEDS / 2),

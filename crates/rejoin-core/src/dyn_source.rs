@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -162,6 +163,15 @@ impl LinkTx for BoxLinkTx {
         self.0.send(head, body).await
     }
 
+    async fn send_part(
+        &mut self,
+        head: &[u8],
+        bytes: &Bytes,
+        part: Range<usize>,
+    ) -> io::Result<()> {
+        self.0.send_part(head, bytes, part).await
+    }
+
     async fn flush(&mut self) -> io::Result<()> {
         self.0.flush().await
     }
@@ -193,6 +203,10 @@ impl LinkRx for BoxLinkRx {
         self.0.recv().await
     }
 
+    fn recv_parts(&mut self, mut take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+        self.0.recv_parts(&mut take)
+    }
+
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {
         self.0.limit_payloads(bytes_max);
     }
@@ -212,6 +226,8 @@ impl fmt::Debug for BoxLinkRx {
 #[async_trait]
 trait DynLinkTx: Send {
     async fn send(&mut self, head: &[u8], body: Bytes) -> io::Result<()>;
+    async fn send_part(&mut self, head: &[u8], bytes: &Bytes, part: Range<usize>)
+    -> io::Result<()>;
     async fn flush(&mut self) -> io::Result<()>;
     async fn close(self: Box<Self>) -> io::Result<()>;
     fn payload_bytes_max(&self) -> usize;
@@ -222,6 +238,15 @@ trait DynLinkTx: Send {
 impl<T: LinkTx> DynLinkTx for T {
     async fn send(&mut self, head: &[u8], body: Bytes) -> io::Result<()> {
         LinkTx::send(self, head, body).await
+    }
+
+    async fn send_part(
+        &mut self,
+        head: &[u8],
+        bytes: &Bytes,
+        part: Range<usize>,
+    ) -> io::Result<()> {
+        LinkTx::send_part(self, head, bytes, part).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -245,6 +270,7 @@ impl<T: LinkTx> DynLinkTx for T {
 #[async_trait]
 trait DynLinkRx: Send {
     async fn recv(&mut self) -> io::Result<Option<Bytes>>;
+    fn recv_parts(&mut self, take: &mut dyn FnMut(Range<usize>) -> bool) -> Bytes;
     fn limit_payloads(&mut self, bytes_max: Option<usize>);
     fn progress(&self) -> Progress;
 }
@@ -253,6 +279,10 @@ trait DynLinkRx: Send {
 impl<R: LinkRx> DynLinkRx for R {
     async fn recv(&mut self) -> io::Result<Option<Bytes>> {
         LinkRx::recv(self).await
+    }
+
+    fn recv_parts(&mut self, take: &mut dyn FnMut(Range<usize>) -> bool) -> Bytes {
+        LinkRx::recv_parts(self, take)
     }
 
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {
@@ -270,7 +300,9 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     // Not everything, because the methods of the object traits are named as those they stand for.
-    use super::{Attachment, Bytes, Duration, DynLinkSource, Link, LinkRx, LinkSource, LinkTx, io};
+    use super::{
+        Attachment, Bytes, Duration, DynLinkSource, Link, LinkRx, LinkSource, LinkTx, Range, io,
+    };
     use crate::link::Peer;
 
     /// Gives one link to itself, then nothing more.
@@ -335,6 +367,16 @@ mod tests {
             self.sent.send(payload).await.map_err(io::Error::other)
         }
 
+        async fn send_part(
+            &mut self,
+            head: &[u8],
+            bytes: &Bytes,
+            part: Range<usize>,
+        ) -> io::Result<()> {
+            // Told from `send` by what it does.
+            self.send(head, [b"part ", &bytes[part]].concat().into()).await
+        }
+
         async fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
@@ -353,6 +395,12 @@ mod tests {
         async fn recv(&mut self) -> io::Result<Option<Bytes>> {
             Ok(self.0.recv().await)
         }
+
+        fn recv_parts(&mut self, mut take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+            let there = self.0.try_recv().unwrap_or_default();
+            assert!(take(0..there.len()));
+            there
+        }
     }
 
     async fn exercise(mut source: impl LinkSource, closed: &AtomicBool) {
@@ -363,6 +411,13 @@ mod tests {
         tx.send(b"he", Bytes::from_static(b"llo")).await.unwrap();
         tx.flush().await.unwrap();
         assert_eq!(rx.recv().await.unwrap().as_deref(), Some(&b"hello"[..]));
+        tx.send_part(b"a ", &Bytes::from_static(b"hello"), 1..4).await.unwrap();
+        let mut parts = Vec::new();
+        let run = rx.recv_parts(|part| {
+            parts.push(part);
+            true
+        });
+        assert_eq!((&run[..], &parts[..]), (&b"a part ell"[..], &[0..10][..]));
         assert!(!closed.load(Ordering::Relaxed));
         tx.close().await.unwrap();
         assert!(closed.load(Ordering::Relaxed));

@@ -5,8 +5,6 @@
 //! inside its own task; the pipes between them therefore need no wakers: after the driver has
 //! changed a pipe, it polls the future at its other end.
 
-mod arrived;
-
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -14,11 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use crate::handover::Runs;
 use crate::link::{LinkRx, LinkTx, Progress};
 use crate::on_call::OnCall;
 use crate::protocol::{Payload, Transmits, item_cost};
-
-pub(crate) use arrived::Arrived;
 
 /// The most payloads that cross at a time.
 const BATCH_PAYLOADS: usize = 1024;
@@ -35,7 +32,7 @@ pub(crate) struct Reader {
 }
 
 struct Incoming {
-    batch: Mutex<Arrived>,
+    batch: Mutex<Runs>,
     /// A batch is not added to once it has this many bytes.
     batch_bytes: AtomicUsize,
     /// Where the link's progress was when the last payload was complete.
@@ -48,7 +45,7 @@ struct Incoming {
 
 impl Incoming {
     /// Puts `batch` down, and leaves it empty.
-    fn put(&self, batch: &mut Arrived) {
+    fn put(&self, batch: &mut Runs) {
         std::mem::swap(&mut *self.batch.lock().unwrap_or_else(PoisonError::into_inner), batch);
     }
 }
@@ -103,16 +100,12 @@ impl Reader {
     /// with everything that arrived before in `payloads`; pending otherwise, with a wake-up to come
     /// only when `payloads` stays empty.
     #[inline]
-    pub(crate) fn poll(
-        &mut self,
-        cx: &Context<'_>,
-        payloads: &mut Arrived,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll(&mut self, cx: &Context<'_>, payloads: &mut Runs) -> Poll<io::Result<()>> {
         if self.future.is_called(cx) { self.poll_called(cx, payloads) } else { Poll::Pending }
     }
 
     #[inline]
-    fn poll_called(&mut self, cx: &Context<'_>, payloads: &mut Arrived) -> Poll<io::Result<()>> {
+    fn poll_called(&mut self, cx: &Context<'_>, payloads: &mut Runs) -> Poll<io::Result<()>> {
         let ended = self.future.poll(cx);
         self.pipe.put(payloads);
         if self.pipe.paused.load(Ordering::Relaxed) {
@@ -124,7 +117,7 @@ impl Reader {
 
 /// Reads until the link ends, putting a batch down whenever the link has no more at hand.
 async fn read(mut rx: impl LinkRx, pipe: Arc<Incoming>, progress: Progress) -> io::Result<()> {
-    let mut batch = Arrived::default();
+    let mut batch = Runs::default();
     loop {
         let mut bytes = 0;
         let has_room = |bytes| bytes < pipe.batch_bytes.load(Ordering::Relaxed) as u64;
@@ -138,7 +131,7 @@ async fn read(mut rx: impl LinkRx, pipe: Arc<Incoming>, progress: Progress) -> i
                             pipe.put(&mut batch);
                             bytes = 0;
                         } else if pipe.trim.swap(false, Ordering::Relaxed) {
-                            batch = Arrived::default();
+                            batch = Runs::default();
                         }
                     }
                     polled

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -129,6 +130,13 @@ impl<R: LinkRx> LinkRx for UnreadHello<R> {
             self.rx.limit_payloads(limit);
         }
         self.rx.recv().await
+    }
+
+    fn recv_parts(&mut self, take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+        if self.hello.is_some() || self.limit.is_some() {
+            return Bytes::new();
+        }
+        self.rx.recv_parts(take)
     }
 
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {

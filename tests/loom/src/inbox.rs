@@ -1,13 +1,12 @@
 //! The driver on one side, the handle that receives on the other.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use loom::future::block_on;
 use loom::thread;
 
-use crate::handover::{Inbox, Items, Outbox, Taker};
+use crate::handover::{Inbox, Items, Outbox, Runs, Taker};
 use crate::outbox::drive;
 use crate::protocol::item_cost;
 
@@ -24,7 +23,9 @@ pub fn nothing_and_no_end_is_missed() {
             thread::spawn(move || {
                 let (inbox, outbox) = &*shared;
                 for _ in 0..2 {
-                    inbox.put(&mut VecDeque::from([Bytes::from_static(ITEM)]));
+                    let mut items = Runs::default();
+                    items.push(Bytes::from_static(ITEM));
+                    inbox.put(&mut items);
                     let requests = drive(outbox, Items::Later, || outbox.take());
                     assert_eq!(requests.consumed, window);
                 }

@@ -20,6 +20,8 @@ use model::{Model, Step};
 pub struct Limits {
     /// Items that each side sends, at any time.
     pub items: [u8; 2],
+    /// How many of them an application sends at a time, and how many payloads a link takes.
+    pub at_once: u8,
     /// Links that die with everything on their way; each end learns of it in its own time.
     pub cuts: u8,
     /// Answers to hellos that are lost, and the link with them.
@@ -30,8 +32,8 @@ pub struct Limits {
     pub migrations: u8,
     /// Whether both sides close at any time.
     pub closes: bool,
-    /// Whether a link takes what a session has to say at any later time, one payload after another,
-    /// instead of at once.
+    /// Whether a link takes what a session has to say at any later time, [`at_once`](Self::at_once)
+    /// payloads after the others, instead of at once.
     pub slow_links: bool,
     /// The number of the first item.
     pub first: u64,

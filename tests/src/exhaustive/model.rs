@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rejoin_core::protocol::{
     Admission, Batch, ClientHello, CloseReason, Ending, Event, HandshakeError, LinkGeneration,
-    Position, Profile, RejectReason, ResumeKey, Role, ServerHello, Session, SessionConfig,
-    SessionId, Sessions, item_cost,
+    Payload, Position, Profile, RejectReason, ResumeKey, Role, ServerHello, Session, SessionConfig,
+    SessionId, Sessions, Transmits, item_cost,
 };
 
 use super::Limits;
@@ -21,7 +21,7 @@ pub(super) enum Step {
         wire: usize,
         end: usize,
     },
-    /// The side at this end writes one payload.
+    /// The side at this end writes one payload, or as many as are taken at a time.
     Write {
         end: usize,
     },
@@ -176,12 +176,14 @@ impl Model {
                 self.dial();
             }
             Step::Send { end } => {
-                self.left.items[end] -= 1;
                 let side = &mut self.sides[end];
                 let mut batch = Batch::default();
-                batch.buffer().extend_from_slice(&item(end, side.sent));
-                batch.commit();
-                side.sent += 1;
+                for _ in 0..self.left.at_once.min(self.left.items[end]) {
+                    self.left.items[end] -= 1;
+                    batch.buffer().extend_from_slice(&item(end, side.sent));
+                    batch.commit();
+                    side.sent += 1;
+                }
                 side.session.append(&mut batch);
             }
             Step::Close { end } => {
@@ -242,13 +244,17 @@ impl Model {
     /// Gives whether there was something to write.
     pub(super) fn write(&mut self, end: usize) -> bool {
         let Some(wire) = self.current(end) else { return false };
-        let Some(payload) = self.sides[end].session.poll_transmit(self.now) else { return false };
-        let bytes = [payload.head.as_bytes(), &payload.body].concat();
+        let mut batch = Transmits::at_most(self.left.at_once.into());
+        self.sides[end].session.fill(self.now, &mut batch);
         let wire = &mut self.wires[wire];
-        if wire.ends[1 - end] != End::Down && !wire.lanes[end].contains(&None) {
-            wire.lanes[end].push_back(Some(bytes.into()));
+        let mut payloads = batch.payloads();
+        while let Some(Payload { head, bytes, part }) = payloads.next() {
+            let payload = [head.as_bytes(), &bytes[part]].concat();
+            if wire.ends[1 - end] != End::Down && !wire.lanes[end].contains(&None) {
+                wire.lanes[end].push_back(Some(payload.into()));
+            }
         }
-        true
+        !batch.is_empty()
     }
 
     fn arrive(&mut self, wire: usize, end: usize, lose_reply: bool) -> Checked {

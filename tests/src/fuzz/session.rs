@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rejoin_core::protocol::{
     AckState, Batch, ClientHello, CloseReason, Control, Ending, Event, Frame, Head, LinkGeneration,
-    LossReason, PacketAck, Position, Profile, RejectReason, ResumeKey, Role, ServerHello, Session,
-    SessionConfig, Settings, item_cost,
+    LossReason, PacketAck, Payload, Position, Profile, RejectReason, ResumeKey, Role, ServerHello,
+    Session, SessionConfig, Settings, Transmits, item_cost,
 };
 
 use super::input::Input;
@@ -23,6 +23,8 @@ struct Stage {
     config: SessionConfig,
     now: Instant,
     link: LinkGeneration,
+    /// What the session fills for its link, where that takes more than one payload at a time.
+    batch: Option<Transmits>,
     first: u64,
     /// Counted from the first of the session, as the session does.
     appended: u64,
@@ -77,6 +79,8 @@ impl Stage {
             config,
             now: Instant::now(),
             link: LinkGeneration::default(),
+            batch: (flags & 8 != 0)
+                .then(|| Transmits::at_most([2, 3, 1000][usize::from(flags >> 4) % 3])),
             first,
             appended: first,
             acked: first,
@@ -168,8 +172,9 @@ impl Stage {
             return;
         }
         let mut batch = Batch::default();
-        for _ in 0..count {
-            batch.buffer().extend_from_slice(&vec![5; len]);
+        // Growing, so that one in the middle may be the first that is too large.
+        for n in 1..=usize::from(count) {
+            batch.buffer().extend_from_slice(&vec![5; len * n / usize::from(count)]);
             batch.commit();
         }
         self.appended += u64::from(count);
@@ -320,18 +325,44 @@ impl Stage {
 
     fn transmit(&mut self) {
         for _ in 0..PAYLOADS_MAX {
-            let Some(transmit) = self.session.poll_transmit(self.now) else { return };
-            assert!(self.session.link().is_some() || self.session.is_ended());
-            let payload = [transmit.head.as_bytes(), &transmit.body].concat();
-            let profile = self.session.profile().expect("known, or nothing could be sent");
-            let frame = Frame::decode(profile, payload.into()).expect("what is sent is a frame");
-            if let Frame::Data { seq, ack, item } = frame {
-                let last = Position::new(self.session.log().written() - 1);
-                assert_eq!((seq, item.len()), (last.seq(), transmit.body.len()));
-                assert!(ack.is_none() || self.received > self.first);
+            let mut next = self.session.log().written();
+            let payloads = self.payloads();
+            if payloads.is_empty() {
+                return;
             }
+            assert!(self.session.link().is_some() || self.session.is_ended());
+            let profile = self.session.profile().expect("known, or nothing could be sent");
+            for payload in payloads {
+                let whole = payload.len();
+                let frame = Frame::decode(profile, payload).expect("what is sent is a frame");
+                if let Frame::Data { seq, ack, item } = frame {
+                    let head = Head::data(seq, ack).as_bytes().len();
+                    assert_eq!((seq, head + item.len()), (Position::new(next).seq(), whole));
+                    assert!(ack.is_none() || self.received > self.first);
+                    let item_max = self.session.peer_item_bytes_max();
+                    assert!(item_max.is_none_or(|max| item.len() <= max), "the peer takes less");
+                    next += 1;
+                }
+            }
+            assert_eq!(next, self.session.log().written(), "each item has its own number");
         }
         panic!("always has something more to say");
+    }
+
+    /// What the session says next: one payload, or a batch.
+    fn payloads(&mut self) -> Vec<Bytes> {
+        let whole = |head: &Head, body: &[u8]| Bytes::from([head.as_bytes(), body].concat());
+        let Some(batch) = &mut self.batch else {
+            let transmit = self.session.poll_transmit(self.now);
+            return transmit.map(|it| whole(&it.head, &it.body)).into_iter().collect();
+        };
+        self.session.fill(self.now, batch);
+        let (mut filled, mut payloads) = (batch.payloads(), Vec::new());
+        while let Some(Payload { head, bytes, part }) = filled.next() {
+            payloads.push(whole(head, &bytes[part]));
+        }
+        batch.clear();
+        payloads
     }
 
     fn check(&mut self) {

@@ -151,6 +151,8 @@ pub(super) struct Plan {
     pub(super) setups: Vec<Setup>,
     pub(super) delay_ms: u64,
     pub(super) capacity: u64,
+    /// How many payloads a link takes of a session at a time.
+    pub(super) batch: usize,
     /// What happens until the faults stop for the first time.
     pub(super) ops: Vec<Op>,
     /// What happens around the closes, until they stop for good.
@@ -170,6 +172,7 @@ impl Plan {
             setups,
             delay_ms: rng.pick(&[0, 0, 1, 20, 200]),
             capacity: rng.pick(&[1, 3, 100]),
+            batch: rng.pick(&[1, 1, 2, 3, 1000]),
             ops,
             closes,
         }

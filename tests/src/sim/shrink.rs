@@ -86,6 +86,7 @@ fn fewer_ops(
 fn plainer(plan: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
     attempt(plan, fails, |plan| plan.delay_ms = 0);
     attempt(plan, fails, |plan| plan.capacity = 100);
+    attempt(plan, fails, |plan| plan.batch = 1);
     for client in 0..plan.setups.len() {
         attempt(plan, fails, |plan| plan.setups[client].first = 0);
         attempt(plan, fails, |plan| plan.setups[client].redial_ms = 0);
@@ -127,7 +128,8 @@ fn smaller_numbers(
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "links: {} ms, {} payloads", self.delay_ms, self.capacity)?;
+        let Self { delay_ms, capacity, batch, .. } = self;
+        writeln!(f, "links: {delay_ms} ms, {capacity} payloads, {batch} at a time")?;
         for (client, setup) in self.setups.iter().enumerate() {
             let redial = setup.redial_ms;
             writeln!(f, "session {client}: numbers from {:#x}, redial {redial} ms", setup.first)?;

@@ -40,6 +40,8 @@ stats! {
     replayed,
     /// Items that came again and were ignored.
     duplicates,
+    /// Batches that a link took with several items in them.
+    runs,
     /// Inputs of links that were not current any more.
     stale,
     /// Answers to hellos that were lost.

@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rejoin_core::protocol::{Sessions, item_cost};
+use rejoin_core::protocol::{Frame, Payload, Profile, Sessions, Transmits, item_cost};
 
 use super::greet::key;
 use super::plan::{MILLISECOND, Plan, Setup};
@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) keys_given: u64,
     pub(super) delay: Duration,
     pub(super) capacity: usize,
+    /// What a session fills for its link, where links take more than one payload at a time.
+    batch: Option<Transmits>,
     /// The faults are over: nothing excuses a loss from now on.
     pub(super) healed_at: Option<Instant>,
     pub(super) stats: Stats,
@@ -90,6 +92,7 @@ impl World {
             keys_given: 0,
             delay: MILLISECOND * u32::try_from(plan.delay_ms).unwrap_or(u32::MAX),
             capacity: usize::try_from(plan.capacity).unwrap_or(usize::MAX),
+            batch: (plan.batch > 1).then(|| Transmits::at_most(plan.batch)),
             healed_at: None,
             stats: Stats::default(),
             trace: traced.then(Vec::new),
@@ -256,24 +259,53 @@ impl World {
         };
         let end = self.sides[number].end;
         let mut payloads = 0;
-        while self.wires[wire].has_room(end) {
+        // The link has to be looked at again: an item too large ends the session.
+        while self.current(number) == Some(wire) && self.wires[wire].has_room(end) {
             ensure!(payloads < PAYLOADS_MAX, "side {number} has always something more to say");
-            let session = &mut self.sides[number].session;
-            let written = session.log().written();
-            let Some(payload) = session.poll_transmit(self.now) else { break };
-            let item = session.log().written() > written;
-            let bytes = [payload.head.as_bytes(), &payload.body].concat();
-            self.note(|world| format!("side {number} writes {}", world.shown(number, &bytes)));
-            let broke = self.wires[wire].write(end, self.now, bytes.into(), item);
-            self.stats.link_failures += u64::from(broke);
-            payloads += 1;
-            // The link has to be looked at again: an item too large ends the session.
-            if self.current(number).is_none() {
+            let taken = self.take_payloads(number)?;
+            if taken.is_empty() {
                 break;
+            }
+            payloads += taken.len();
+            for (bytes, item) in taken {
+                self.note(|world| format!("side {number} writes {}", world.shown(number, &bytes)));
+                let broke = self.wires[wire].write(end, self.now, bytes, item);
+                self.stats.link_failures += u64::from(broke);
             }
         }
         self.touch(number)?;
         Ok(payloads > 0)
+    }
+
+    /// What the session says next, one payload or a batch, and which of it are items.
+    fn take_payloads(&mut self, number: usize) -> Checked<Vec<(Bytes, bool)>> {
+        let side = &mut self.sides[number];
+        let written = side.session.log().written();
+        let whole = |head: &[u8], body: &[u8]| Bytes::from([head, body].concat());
+        let mut payloads = Vec::new();
+        if let Some(batch) = &mut self.batch {
+            side.session.fill(self.now, batch);
+            let mut filled = batch.payloads();
+            while let Some(Payload { head, bytes, part }) = filled.next() {
+                payloads.push(whole(head.as_bytes(), &bytes[part]));
+            }
+            batch.clear();
+        } else if let Some(payload) = side.session.poll_transmit(self.now) {
+            payloads.push(whole(payload.head.as_bytes(), &payload.body));
+        }
+        let profile = if side.base { Profile::Base } else { Profile::Extended };
+        let payloads: Vec<_> = payloads
+            .into_iter()
+            .map(|bytes| match Frame::decode(profile, bytes.clone()) {
+                Ok(frame) => (bytes, matches!(frame, Frame::Data { .. })),
+                Err(_) => (bytes, false),
+            })
+            .collect();
+        let items = payloads.iter().filter(|(_, item)| *item).count() as u64;
+        let counted = side.session.log().written() - written;
+        ensure!(items == counted, "side {number} gives {items} items and counts {counted}");
+        self.stats.runs += u64::from(items > 1);
+        Ok(payloads)
     }
 
     /// The application reads up to `count` items.

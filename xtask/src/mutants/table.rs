@@ -138,6 +138,20 @@ pub(super) const MUTANTS: &[Mutant] = mutants! {
         "if cost >= cost_max || batch.is_full() {" =>
         "if cost >= cost_max.saturating_add(100) || batch.is_full() {",
         Sim: "a sender goes past its window";
+    "window not counted within a run" in "protocol/session/output.rs":
+        "cost += item_cost(bytes);" => "",
+        Sim: "all items of a run go out where the first of them may";
+    "size not checked within a run" in "protocol/session/output.rs":
+        "let run = self.log.write_run(|end, bytes| {" =>
+        "let before = cost;
+        let run = self.log.write_run(|end, bytes| {
+            let within = cost > before && cost < cost_max && !batch.is_full();
+            if within && bytes > bytes_max {
+                cost += item_cost(bytes);
+                batch.push_end(end, bytes);
+                return true;
+            }",
+        Protocol: "an item goes out that is larger than the peer takes, behind one that is not";
     "pong forgotten" in "protocol/session/output.rs":
         "attached.pong.take()" => "attached.pong.take().filter(|_| false)",
         Protocol: "a ping is not answered";

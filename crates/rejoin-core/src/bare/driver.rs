@@ -3,21 +3,19 @@
 //! The two directions end independently of each other. The link is not given up when it takes
 //! nothing more, as what the peer has sent before may still be in it.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::time::Sleep;
 
 use crate::bare::{LinkLost, SendEnd, Shared};
-use crate::handover::Items;
+use crate::handover::{Items, Runs};
 use crate::link::{Link, LinkTx};
 use crate::protocol::{Head, SendLog, Transmit, Transmits, item_cost};
-use crate::pump::{Arrived, Reader, Writer};
+use crate::pump::{Reader, Writer};
 
 /// How many turns the driver takes before it lets other tasks run.
 const TURNS_MAX: usize = 32;
@@ -37,8 +35,7 @@ pub(super) struct Driver {
     inbox_cost: u64,
     /// Runs while the link is only waited for to end.
     linger: Option<Pin<Box<Sleep>>>,
-    payloads: Arrived,
-    items: VecDeque<Bytes>,
+    received: Runs,
 }
 
 enum Sending {
@@ -62,8 +59,7 @@ impl Driver {
             abandoned: false,
             inbox_cost: 0,
             linger: None,
-            payloads: Arrived::default(),
-            items: VecDeque::new(),
+            received: Runs::default(),
         }
     }
 
@@ -101,17 +97,13 @@ impl Driver {
             return false;
         }
         reader.limit(room);
-        let ended = reader.poll(cx, &mut self.payloads);
-        let busy = !self.payloads.is_empty() || ended.is_ready();
-        if !self.abandoned {
-            for (bytes, part) in self.payloads.iter() {
-                self.inbox_cost += item_cost(part.len());
-                self.items.push_back(bytes.slice(part));
-            }
-        }
-        self.payloads.clear();
-        if !self.items.is_empty() {
-            self.shared.inbox.put(&mut self.items);
+        let ended = reader.poll(cx, &mut self.received);
+        let busy = !self.received.is_empty() || ended.is_ready();
+        if self.abandoned {
+            self.received.clear();
+        } else {
+            self.inbox_cost += self.received.lens().map(item_cost).sum::<u64>();
+            self.shared.inbox.put(&mut self.received);
         }
         match ended {
             Poll::Pending => {}

@@ -88,7 +88,7 @@ where
     for<'a> F::Msg<'a>: Serialize + Deserialize<'a>,
 {
     fn encode(item: &F::Msg<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
-        postcard::serialize_with_flavor(item, Append(out)).map_err(EncodeError::new)
+        postcard::serialize_with_flavor(item, Append::new(out)).map_err(EncodeError::new)
     }
 
     fn decode<'a>(bytes: &'a [u8]) -> Result<F::Msg<'a>, DecodeError> {
@@ -99,23 +99,73 @@ where
     }
 }
 
-/// Appends to the caller's buffer, without one in between.
-struct Append<'a>(&'a mut BytesMut);
+/// Appends to the caller's buffer. Most of what it is given is a few bytes; they are put together first,
+/// because each growth of the buffer costs more than they do.
+struct Append<'a> {
+    out: &'a mut BytesMut,
+    staged: [u8; STAGED_BYTES],
+    staged_len: usize,
+}
+
+/// Enough for most messages of numbers and names.
+const STAGED_BYTES: usize = 64;
+
+impl<'a> Append<'a> {
+    fn new(out: &'a mut BytesMut) -> Self {
+        Self { out, staged: [0; STAGED_BYTES], staged_len: 0 }
+    }
+
+    fn flush(&mut self) {
+        self.out.extend_from_slice(&self.staged[..self.staged_len]);
+        self.staged_len = 0;
+    }
+}
 
 impl Flavor for Append<'_> {
     type Output = ();
 
+    #[inline]
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(data);
+        if data.len() > STAGED_BYTES - self.staged_len {
+            self.flush();
+            if data.len() > STAGED_BYTES {
+                self.out.extend_from_slice(data);
+                return Ok(());
+            }
+        }
+        let end = self.staged_len + data.len();
+        self.staged[self.staged_len..end].copy_from_slice(data);
+        self.staged_len = end;
         Ok(())
     }
 
+    #[inline]
     fn try_push(&mut self, data: u8) -> postcard::Result<()> {
-        self.0.extend_from_slice(&[data]);
-        Ok(())
+        self.try_extend(&[data])
     }
 
-    fn finalize(self) -> postcard::Result<()> {
+    fn finalize(mut self) -> postcard::Result<()> {
+        self.flush();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_is_what_postcard_writes_behind_what_was_there() {
+        for before in 0..=STAGED_BYTES {
+            for text in 0..=2 * STAGED_BYTES + 1 {
+                let message = (vec![7u8; before], "t".repeat(text), u64::MAX, 0.5f64);
+                let mut out = BytesMut::from("before ");
+                <SerdePostcard as Codec<Serde<_>>>::encode(&message, &mut out).unwrap();
+                assert_eq!(
+                    out,
+                    [&b"before "[..], &postcard::to_stdvec(&message).unwrap()].concat()
+                );
+            }
+        }
     }
 }

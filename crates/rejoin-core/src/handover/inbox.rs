@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use crate::handover::{Outbox, Pool};
+use crate::handover::{Outbox, Pool, Runs};
 use crate::protocol::{Position, item_cost};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
@@ -26,8 +26,8 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct InboxState {
     /// What was put down, in order; no chunk is empty.
-    chunks: VecDeque<VecDeque<Bytes>>,
-    spares: Pool<VecDeque<Bytes>>,
+    chunks: VecDeque<Runs>,
+    spares: Pool<Runs>,
     ended: bool,
     complete: bool,
     reader: Option<Waker>,
@@ -48,7 +48,7 @@ impl Inbox {
     }
 
     /// Puts received items down, and leaves `items` empty.
-    pub(crate) fn put(&self, items: &mut VecDeque<Bytes>) {
+    pub(crate) fn put(&self, items: &mut Runs) {
         if items.is_empty() {
             return;
         }
@@ -91,9 +91,10 @@ impl Inbox {
 
     /// Takes items into `items`, which must be empty, and is kept to be filled again; `false` when
     /// nothing will ever come.
-    fn poll_take(&self, cx: &mut Context<'_>, items: &mut VecDeque<Bytes>) -> Poll<bool> {
+    fn poll_take(&self, cx: &mut Context<'_>, items: &mut Runs) -> Poll<bool> {
         let mut state = self.lock();
-        if items.capacity() > 0 {
+        if items.has_memory() {
+            items.clear();
             state.spares.put(std::mem::take(items));
         }
         if let Some(chunk) = state.chunks.pop_front() {
@@ -133,7 +134,7 @@ pub(crate) struct Received {
 #[derive(Debug, Default)]
 pub(crate) struct Taker {
     /// Taken from the inbox and not given out yet.
-    items: VecDeque<Bytes>,
+    items: Runs,
     next: Position,
     /// The cost of what was given out since the driver was told.
     consumed: u64,
@@ -161,7 +162,7 @@ impl Taker {
         if self.items.is_empty() && !ready!(inbox.poll_take(cx, &mut self.items)) {
             return Poll::Ready(None);
         }
-        let Some(bytes) = self.items.pop_front() else { return Poll::Ready(None) };
+        let Some(bytes) = self.items.pop() else { return Poll::Ready(None) };
         let position = self.next;
         self.next = position.next();
         self.consumed += item_cost(bytes.len());

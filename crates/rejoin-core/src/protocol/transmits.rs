@@ -60,8 +60,9 @@ impl Default for Transmits {
 }
 
 impl Transmits {
-    /// An empty batch that takes so many payloads.
-    pub(super) fn at_most(payloads_max: usize) -> Self {
+    /// An empty batch that takes so many payloads, for a link that has room for no more.
+    #[must_use]
+    pub fn at_most(payloads_max: usize) -> Self {
         Self { pieces: Vec::new(), ends: Vec::new(), payloads: 0, payloads_max, bytes: 0 }
     }
 

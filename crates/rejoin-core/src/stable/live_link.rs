@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use crate::handover::Runs;
 use crate::link::{LinkRx, LinkTx};
 use crate::protocol::{Head, LinkGeneration, Transmit, Transmits, timer_slack};
-use crate::pump::{Arrived, Reader, Writer};
+use crate::pump::{Reader, Writer};
 
 /// How long a link that is done with may take to get rid of its last bytes.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -84,7 +85,7 @@ impl LiveLink {
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        payloads: &mut Arrived,
+        payloads: &mut Runs,
     ) -> Poll<io::Result<()>> {
         self.reader.poll(cx, payloads)
     }
@@ -187,7 +188,7 @@ impl LiveLink {
     /// limits; how it ends is of no interest to anybody.
     pub(super) async fn part(self) {
         let Some(mut reader) = self.close_tx().await else { return };
-        let mut payloads = Arrived::default();
+        let mut payloads = Runs::default();
         let ended = poll_fn(|cx| {
             let ended = reader.poll(cx, &mut payloads);
             payloads.clear();

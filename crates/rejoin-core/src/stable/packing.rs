@@ -5,72 +5,51 @@
 //! one. But a peer can fill the rest of each block with frames that leave nothing behind, and make
 //! an inbox of small items hold many times its bound.
 
-use std::collections::VecDeque;
-
-use bytes::{Bytes, BytesMut};
+use crate::handover::Runs;
 
 /// Items that came in one batch and have together less than this are copied side by side. What is
 /// left where it is, is thus a good part of the blocks that it keeps alive.
 const SHARED_BYTES_MIN: usize = 32 * 1024;
 
-/// Moves the items from `first` on, which came in payloads of `carried` bytes, to memory of their
-/// own where they keep much more alive than they are.
-pub(super) fn pack(items: &mut VecDeque<Bytes>, first: usize, carried: usize) {
-    if items.len() == first {
-        return;
-    }
-    let bytes: usize = items.range(first..).map(Bytes::len).sum();
-    if bytes == 0 || (bytes >= SHARED_BYTES_MIN && bytes >= carried / 2) {
-        return;
-    }
-    if let Some(item) = items.get_mut(first).filter(|item| item.len() == bytes) {
-        *item = Bytes::copy_from_slice(item);
-        return;
-    }
-    let mut packed = BytesMut::with_capacity(bytes);
-    for item in items.range_mut(first..).filter(|item| !item.is_empty()) {
-        packed.extend_from_slice(item);
-        *item = packed.split().freeze();
+/// Moves items with so many bytes together, which came in payloads of `carried` bytes, to memory of
+/// their own where they keep much more alive than they are.
+pub(super) fn pack(items: &mut Runs, bytes: usize, carried: usize) {
+    if !items.is_empty() && (bytes < SHARED_BYTES_MIN || bytes < carried / 2) {
+        items.gather(bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
-    fn block(bytes: usize) -> Bytes {
-        Bytes::from(vec![7; bytes])
+    fn packed(block: &Bytes, parts: [std::ops::Range<usize>; 3], carried: usize) -> Vec<Bytes> {
+        let mut items = Runs::default();
+        let bytes = parts.iter().map(std::ops::Range::len).sum();
+        parts.iter().for_each(|part| items.push_part(part.clone()));
+        items.push_run(block.clone());
+        pack(&mut items, bytes, carried);
+        let packed: Vec<_> = std::iter::from_fn(|| items.pop()).collect();
+        assert_eq!(packed, parts.map(|part| block.slice(part)));
+        packed
     }
 
     #[test]
     fn few_bytes_leave_their_block() {
-        let block = block(64 << 10);
-        let mut items =
-            VecDeque::from([block.slice(..10), block.slice(10..10), block.slice(20..25)]);
-        pack(&mut items, 0, 21);
-        assert_eq!(items, [block.slice(..10), Bytes::new(), block.slice(20..25)]);
-        let moved = |item: &Bytes| !block.as_ptr_range().contains(&item.as_ptr());
-        assert!([0, 2].into_iter().all(|index| moved(&items[index])));
+        let block = Bytes::from(vec![7; 64 << 10]);
+        let items = packed(&block, [0..10, 10..10, 20..25], 21);
+        assert!(items.iter().all(|item| !block.as_ptr_range().contains(&item.as_ptr())));
+        let nothing = packed(&block, [1..1, 2..2, 3..3], 21);
+        assert!(block.is_unique() && nothing.len() == 3);
     }
 
     #[test]
     fn many_bytes_stay_where_they_are_unless_more_came_with_them() {
-        let block = block(64 << 10);
-        let whole = [block.slice(..20 << 10), block.slice(20 << 10..40 << 10)];
-        let mut items = VecDeque::from(whole.clone());
-        pack(&mut items, 0, 41 << 10);
-        assert_eq!(items[1].as_ptr(), whole[1].as_ptr());
-        pack(&mut items, 0, 200 << 10);
-        assert_ne!(items[1].as_ptr(), whole[1].as_ptr());
-        assert_eq!(items, whole);
-    }
-
-    #[test]
-    fn what_was_there_before_stays() {
-        let block = block(1 << 10);
-        let mut items = VecDeque::from([block.slice(..10), block.slice(10..20)]);
-        pack(&mut items, 1, 12);
-        assert_eq!(items[0].as_ptr(), block.as_ptr());
-        assert_ne!(items[1].as_ptr(), block[10..].as_ptr());
+        let block = Bytes::from(vec![7; 64 << 10]);
+        let parts = || [0..20 << 10, 20 << 10..40 << 10, 5..6];
+        assert_eq!(packed(&block, parts(), 41 << 10)[1].as_ptr(), block[20 << 10..].as_ptr());
+        assert_ne!(packed(&block, parts(), 200 << 10)[1].as_ptr(), block[20 << 10..].as_ptr());
     }
 }

@@ -8,6 +8,7 @@ mod keys;
 mod links;
 mod numbers;
 mod pair;
+mod runs;
 mod solo;
 mod window;
 mod wire;

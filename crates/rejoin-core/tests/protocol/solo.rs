@@ -10,7 +10,7 @@ use rejoin_core::protocol::{
 
 use crate::pair::{batch, key};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Solo {
     pub(crate) now: Instant,
     pub(crate) session: Session,

@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
 use rejoin_core::{
@@ -29,6 +30,9 @@ pub(crate) struct Plan {
     pub(crate) recvs: AtomicUsize,
     /// Whether links take what is written.
     pub(crate) takes: watch::Sender<bool>,
+    /// Whether receiving halves say at first, whenever they are polled, that there is nothing, and ask to
+    /// be polled again.
+    pub(crate) stutters: AtomicBool,
     /// A link panics when it is received from more often than this: its user spins.
     pub(crate) recvs_max: AtomicUsize,
 }
@@ -43,6 +47,7 @@ impl Plan {
             dials: Mutex::default(),
             recvs: AtomicUsize::new(0),
             takes: watch::Sender::new(true),
+            stutters: AtomicBool::new(false),
             recvs_max: AtomicUsize::new(usize::MAX),
         })
     }
@@ -133,9 +138,16 @@ impl LinkRx for MeddledRx {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         let mut receiving = std::pin::pin!(self.inner.recv());
+        let mut stutters = true;
         std::future::poll_fn(|cx| {
             let recvs = self.plan.recvs.fetch_add(1, Ordering::Relaxed);
             assert!(recvs < self.plan.recvs_max.load(Ordering::Relaxed), "the driver spins");
+            if self.plan.stutters.load(Ordering::Relaxed) && stutters {
+                stutters = false;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            stutters = true;
             receiving.as_mut().poll(cx)
         })
         .await

@@ -206,6 +206,22 @@ async fn a_conduit_that_has_ended_keeps_no_messages() {
 
 /// Somebody holds a permit and does not use it, others wait for room, and the base peer never says
 /// a word of its own accord.
+/// Memory that is not needed is given back a second after it was; here that is when a message comes.
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_memory_is_given_back_is_received() {
+    let (mut world, plan) = (World::new(), Plan::new());
+    let dial = Conduit::connect(plan.source(&world.connector));
+    let (near, far) = within(async { tokio::join!(dial, world.listener.accept()) }).await;
+    let ((_near_tx, mut near_rx), (far_tx, _far_rx)) =
+        (near.unwrap().split(), far.unwrap().split());
+    plan.stutters.store(true, Ordering::Relaxed);
+    for number in 0..10 {
+        send(&far_tx, number).await.unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(within(recv(&mut near_rx)).await.unwrap(), Some(number));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_permit_that_is_held_does_not_keep_a_silent_peer_from_being_asked() {
     let (mut listener, connector) = memory_listener(MemoryConfig::default());

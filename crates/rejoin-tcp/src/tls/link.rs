@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 use rejoin_core::{Link, LinkRx, Peer, Progress};
@@ -92,6 +93,10 @@ pub struct TlsLinkRx(LengthPrefixedRx<Reader>);
 impl LinkRx for TlsLinkRx {
     async fn recv(&mut self) -> io::Result<Option<Bytes>> {
         self.0.recv().await.map_err(TlsError::from_established)
+    }
+
+    fn recv_parts(&mut self, take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+        self.0.recv_parts(take)
     }
 
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {

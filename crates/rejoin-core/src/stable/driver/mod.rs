@@ -4,20 +4,18 @@
 //! writes to it, and publishes the results, a batch at a time; the task sleeps when a turn finds
 //! nothing to do. What is to be sent when is the session's business, not the driver's.
 
-use std::collections::VecDeque;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tracing::{debug, info, warn};
 
-use crate::handover::{Items, Migration};
+use crate::handover::{Items, Migration, Runs};
 use crate::meter::SessionMeter;
 use crate::protocol::{CloseReason, Event, LossReason, Profile, Role, Session, earlier};
-use crate::pump::Arrived;
 use crate::random;
 use crate::source::LinkSource;
 use crate::stable::ages::Ages;
@@ -119,8 +117,8 @@ pub(super) struct Driver<S: LinkSource> {
     read_bytes: usize,
     /// What the handles know to be acknowledged.
     acked_published: u64,
-    payloads: Arrived,
-    items: VecDeque<Bytes>,
+    /// Within a turn: the payloads that were read, then the items in them.
+    received: Runs,
 }
 
 impl<S: LinkSource> Driver<S> {
@@ -172,8 +170,7 @@ impl<S: LinkSource> Driver<S> {
             transmit_due: false,
             read_bytes: 0,
             acked_published: 0,
-            payloads: Arrived::default(),
-            items: VecDeque::new(),
+            received: Runs::default(),
         };
         driver.room.apply(&mut driver.session, &driver.shared);
         driver
@@ -278,36 +275,27 @@ impl<S: LinkSource> Driver<S> {
             held_back |= room == 0;
             link.limit_read(room);
         }
-        let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.payloads) };
+        let ended = if held_back { Poll::Pending } else { link.poll_read(cx, &mut self.received) };
         let generation = link.generation();
         if link.has_read_on() {
             self.session.handle_progress(now, generation);
         }
-        if self.payloads.is_empty() && ended.is_pending() {
+        if self.received.is_empty() && ended.is_pending() {
             let Some(error) = link.take_write_error() else { return Found::Nothing };
             self.link_down(now, SuspendCause::LinkFailed(chain(&error).into()));
             return Found::More;
         }
         let more = ended.is_ready() || link.has_more_to_read();
-        let mut violation = None;
-        let (first, mut carried) = (self.items.len(), 0);
-        // In one step, and with room for the next batch of about the same size.
-        self.items.reserve_exact(self.payloads.len().next_power_of_two());
-        for (bytes, part) in self.payloads.iter() {
+        let (mut carried, mut item_bytes) = (0, 0);
+        let judged = self.received.refine(|bytes, part| {
             carried += part.len();
-            match self.session.handle_part(now, generation, bytes, part) {
-                Ok(Some(item)) => self.items.push_back(bytes.slice(item)),
-                Ok(None) => {}
-                Err(error) => {
-                    violation = Some(error);
-                    break;
-                }
-            }
-        }
-        self.payloads.clear();
-        pack(&mut self.items, first, carried);
+            let item = self.session.handle_part(now, generation, bytes, part);
+            item_bytes += item.as_ref().ok().and_then(Option::as_ref).map_or(0, Range::len);
+            item
+        });
+        pack(&mut self.received, item_bytes, carried);
         self.read_bytes += carried;
-        if let Some(error) = violation {
+        if let Err(error) = judged {
             let cause = chain(&error);
             self.meter.violation();
             warn!(generation = generation.get(), cause, "protocol violation");
@@ -443,8 +431,7 @@ impl<S: LinkSource> Driver<S> {
     fn trim(&mut self, now: Instant) {
         let more = [self.shared.outbox.trim(), self.shared.inbox.trim()];
         self.trim_at = more.contains(&true).then(|| now + TRIM_INTERVAL);
-        self.payloads = Arrived::default();
-        self.items.shrink_to(0);
+        self.received.trim();
         self.session.trim();
         self.ages.trim();
         if let Some(link) = &mut self.link {
@@ -485,8 +472,8 @@ impl<S: LinkSource> Driver<S> {
     /// Gives the application what was received, which the figures count by then.
     fn put_items(&mut self, now: Instant) {
         self.shared.publish_stats(&self.session, &self.ages);
-        if !self.items.is_empty() {
-            self.shared.inbox.put(&mut self.items);
+        if !self.received.is_empty() {
+            self.shared.inbox.put(&mut self.received);
             self.schedule_trim(now);
         }
     }
