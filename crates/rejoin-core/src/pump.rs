@@ -246,7 +246,7 @@ impl Writer {
 
     /// Gives memory back that was needed for a large batch.
     pub(crate) fn trim(&mut self) {
-        self.batch = Box::default();
+        *self.batch = Transmits::default();
         self.pipe.trim.store(true, Ordering::Relaxed);
         self.trim = true;
     }
@@ -286,7 +286,7 @@ async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
         poll_fn(|_| {
             if pipe.idle.load(Ordering::Relaxed) && !pipe.closing.load(Ordering::Relaxed) {
                 if pipe.trim.swap(false, Ordering::Relaxed) {
-                    (batch, *pipe.batch()) = (Box::default(), Box::default());
+                    (*batch, **pipe.batch()) = (Transmits::default(), Transmits::default());
                 }
                 return Poll::Pending;
             }
