@@ -66,11 +66,13 @@ impl Reader {
     }
 
     /// How many bytes have come, where the link can tell.
+    #[inline]
     pub(crate) fn progress(&self) -> u64 {
         self.progress.get()
     }
 
     /// About how many bytes have come of a payload that is not complete yet.
+    #[inline]
     pub(crate) fn partial(&self) -> u64 {
         self.progress.get().saturating_sub(self.pipe.complete.load(Ordering::Relaxed))
     }
@@ -89,6 +91,7 @@ impl Reader {
     }
 
     /// Whether [`poll`](Self::poll) has anything to do.
+    #[inline]
     pub(crate) fn is_called(&self) -> bool {
         self.future.was_called()
     }
@@ -96,10 +99,13 @@ impl Reader {
     /// Takes what has arrived into `payloads`, which must be empty. Ready when the link has ended,
     /// with everything that arrived before in `payloads`; pending otherwise, with a wake-up to come
     /// only when `payloads` stays empty.
+    #[inline]
     pub(crate) fn poll(&mut self, cx: &Context<'_>, payloads: &mut Runs) -> Poll<io::Result<()>> {
-        if !self.future.is_called(cx) {
-            return Poll::Pending;
-        }
+        if self.future.is_called(cx) { self.poll_called(cx, payloads) } else { Poll::Pending }
+    }
+
+    #[inline]
+    fn poll_called(&mut self, cx: &Context<'_>, payloads: &mut Runs) -> Poll<io::Result<()>> {
         let ended = self.future.poll(cx);
         self.pipe.put(payloads);
         if self.pipe.paused.load(Ordering::Relaxed) {
@@ -179,77 +185,69 @@ pub(crate) struct Writer {
     /// How many bytes the link has taken, where it can tell.
     bytes: Progress,
     /// The next batch, while it is filled; empty in between, kept for its memory.
-    batch: Transmits,
+    batch: Box<Transmits>,
     /// Whether there is memory to give back.
     trim: bool,
 }
 
-#[derive(Default)]
+/// A batch is there only while the writer is not idle.
 struct Outgoing {
-    given: Mutex<Given>,
-    /// Whether everything was written and flushed when the future was polled last.
+    batch: Mutex<Box<Transmits>>,
+    /// Whether everything is written and flushed.
     idle: AtomicBool,
+    /// Close the link once everything is written.
+    closing: AtomicBool,
+    /// Give memory back when there is nothing to write.
+    trim: AtomicBool,
     /// How many payloads the link has taken.
     payloads: AtomicU64,
 }
 
 impl Outgoing {
-    fn given(&self) -> MutexGuard<'_, Given> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline]
+    fn batch(&self) -> MutexGuard<'_, Box<Transmits>> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the writer is given to do.
-#[derive(Default)]
-struct Given {
-    batch: Transmits,
-    state: WriterState,
-    /// Give memory back when there is nothing to write.
-    trim: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum WriterState {
-    /// Everything is written and flushed.
-    #[default]
-    Idle,
-    /// There is something to write, or it is being written.
-    Busy,
-    /// Close the link once everything is written.
-    Closing,
 }
 
 impl Writer {
     pub(crate) fn new(tx: impl LinkTx) -> Self {
-        let pipe = Arc::new(Outgoing { idle: AtomicBool::new(true), ..Outgoing::default() });
+        let pipe = Arc::new(Outgoing {
+            batch: Mutex::default(),
+            idle: AtomicBool::new(true),
+            closing: AtomicBool::new(false),
+            trim: AtomicBool::new(false),
+            payloads: AtomicU64::new(0),
+        });
         let bytes = tx.progress();
         let future = Box::pin(write(tx, Arc::clone(&pipe)));
-        Self { future, pipe, bytes, batch: Transmits::default(), trim: false }
+        Self { future, pipe, bytes, batch: Box::default(), trim: false }
     }
 
     /// Whether the writer takes a batch now.
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.pipe.idle.load(Ordering::Relaxed)
     }
 
     /// Has `fill` fill a batch, and hands it to an idle writer; gives whether there was anything.
+    #[inline]
     pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut Transmits)) -> bool {
         fill(&mut self.batch);
         if self.batch.is_empty() {
             return false;
         }
-        let mut given = self.pipe.given();
-        debug_assert!(given.batch.is_empty(), "a busy writer is not filled");
-        std::mem::swap(&mut given.batch, &mut self.batch);
-        given.state = WriterState::Busy;
+        let mut given = self.pipe.batch();
+        debug_assert!(given.is_empty(), "a busy writer is not filled");
+        std::mem::swap(&mut *given, &mut self.batch);
         self.pipe.idle.store(false, Ordering::Relaxed);
         true
     }
 
     /// Gives memory back that was needed for a large batch.
     pub(crate) fn trim(&mut self) {
-        self.batch = Transmits::default();
-        self.pipe.given().trim = true;
+        *self.batch = Transmits::default();
+        self.pipe.trim.store(true, Ordering::Relaxed);
         self.trim = true;
     }
 
@@ -276,29 +274,24 @@ impl Writer {
 
     /// Writes what was handed over, then closes the link.
     pub(crate) async fn close(self) -> io::Result<()> {
-        self.pipe.given().state = WriterState::Closing;
+        self.pipe.closing.store(true, Ordering::Relaxed);
         self.future.await
     }
 }
 
 async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
-    let mut batch = Transmits::default();
-    let (mut taken, mut done) = (0, false);
+    let mut batch = Box::<Transmits>::default();
+    let mut taken = 0;
     loop {
-        let state = poll_fn(|_| {
-            let mut given = pipe.given();
-            if std::mem::take(&mut done) && given.state == WriterState::Busy {
-                given.state = WriterState::Idle;
-                pipe.idle.store(true, Ordering::Relaxed);
-            }
-            if given.state == WriterState::Idle {
-                if std::mem::take(&mut given.trim) {
-                    (batch, given.batch) = (Transmits::default(), Transmits::default());
+        poll_fn(|_| {
+            if pipe.idle.load(Ordering::Relaxed) && !pipe.closing.load(Ordering::Relaxed) {
+                if pipe.trim.swap(false, Ordering::Relaxed) {
+                    (*batch, **pipe.batch()) = (Transmits::default(), Transmits::default());
                 }
                 return Poll::Pending;
             }
-            std::mem::swap(&mut given.batch, &mut batch);
-            Poll::Ready(given.state)
+            std::mem::swap(&mut *pipe.batch(), &mut batch);
+            Poll::Ready(())
         })
         .await;
         let mut payloads = batch.payloads();
@@ -309,10 +302,11 @@ async fn write(mut tx: impl LinkTx, pipe: Arc<Outgoing>) -> io::Result<()> {
             pipe.payloads.store(taken, Ordering::Relaxed);
         }
         batch.clear();
-        if state == WriterState::Closing {
+        // Nothing is given to a writer that is to close.
+        if pipe.closing.load(Ordering::Relaxed) {
             return tx.close().await;
         }
         tx.flush().await?;
-        done = true;
+        pipe.idle.store(true, Ordering::Relaxed);
     }
 }

@@ -295,6 +295,9 @@ impl<R: AsyncRead + Unpin + Send + 'static> LinkRx for LengthPrefixedRx<R> {
             }
             end = start + payload_bytes;
         }
+        if end == 0 {
+            return Bytes::new();
+        }
         self.buffer.take_run(end).freeze()
     }
 

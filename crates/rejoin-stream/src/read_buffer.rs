@@ -220,6 +220,7 @@ impl ReadBuffer {
     }
 
     /// How much may be read now. Behind a large message only as much as is copied when it is taken.
+    #[inline]
     fn room(&self, message: usize) -> usize {
         let end = if self.large {
             message.max(self.last_large).saturating_add(LOOKAHEAD_BYTES)
@@ -229,6 +230,7 @@ impl ReadBuffer {
         self.block.capacity().min(end) - self.block.len()
     }
 
+    #[inline]
     fn make_room(&mut self, message: usize) {
         let have = self.block.len();
         debug_assert!(have < message, "a message that is complete is taken, not read on");
@@ -299,6 +301,7 @@ impl ReadBuffer {
     }
 
     /// Learns from a read that gave `count` bytes where `room` was.
+    #[inline]
     fn adapt(&mut self, count: usize, room: usize) {
         self.waits = false;
         if count == room {
@@ -319,6 +322,7 @@ impl ReadBuffer {
     ///
     /// Not at once where much came just before: its rest takes what comes next. A stream that is read
     /// as fast as it comes would leave block after block half full.
+    #[inline]
     fn give_back(&mut self) {
         let waited = std::mem::replace(&mut self.waits, true);
         let came_much = self.next_block_bytes > QUIET_BLOCK_BYTES && self.quiet_reads == 0;

@@ -58,6 +58,7 @@ impl WriteQueue {
     }
 
     /// Takes the first `count` bytes out.
+    #[inline]
     pub(crate) fn advance(&mut self, mut count: usize) {
         debug_assert!(count <= self.len(), "more was written than was queued");
         loop {
@@ -80,6 +81,7 @@ impl WriteQueue {
     }
 
     /// Makes an empty queue ready for the next batch, and gives memory back after a few small ones.
+    #[inline]
     pub(crate) fn reset(&mut self) {
         debug_assert!(self.is_empty(), "something queued would be lost");
         let batch = self.copied.len();
@@ -103,11 +105,13 @@ impl WriteQueue {
         self.copied.len() - self.written + self.detached_bytes
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The queued bytes, where they all were copied.
+    #[inline]
     pub(crate) fn as_single(&self) -> Option<&[u8]> {
         self.detached.is_empty().then(|| &self.copied[self.written..])
     }

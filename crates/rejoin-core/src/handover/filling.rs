@@ -107,10 +107,12 @@ impl Filling {
         if self.is_empty() {
             return false;
         }
-        for mut batch in self.full.drain(..) {
-            take(&mut batch);
-            *batch.buffer() = BytesMut::new();
-            self.spares.push(batch);
+        if !self.full.is_empty() {
+            for mut batch in self.full.drain(..) {
+                take(&mut batch);
+                *batch.buffer() = BytesMut::new();
+                self.spares.push(batch);
+            }
         }
         if !self.batch.is_empty() {
             take(&mut self.batch);

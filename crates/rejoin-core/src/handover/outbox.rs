@@ -210,28 +210,15 @@ impl Outbox {
     }
 
     /// The driver takes all but the items; `None` when there is nothing.
+    #[inline]
     pub(crate) fn take(&self) -> Option<Requests> {
         let mut state = self.lock();
-        if !std::mem::take(&mut state.news) {
-            return None;
-        }
-        Some(Requests {
-            consumed: std::mem::take(&mut state.consumed),
-            close: state.close.take(),
-            closes: state.closes,
-            reconnect: std::mem::take(&mut state.reconnect),
-            abandoned: state.handles == 0,
-            ack_wanted: state.ack_waiters > 0 || !state.has_room(),
-            acknowledged: state.acknowledged.take(),
-            offers: std::mem::take(&mut state.offers),
-            withdrawn: std::mem::take(&mut state.withdrawn),
-            migrations: std::mem::take(&mut state.migrations),
-            going_away: state.going_away.take(),
-        })
+        std::mem::take(&mut state.news).then(|| state.take_requests())
     }
 
     /// The driver takes the items, in order. It need not be woken for others: it comes again, or
     /// [goes to sleep](Self::sleep).
+    #[inline]
     pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) {
         let mut state = self.lock();
         if !state.filling.is_empty() {
@@ -245,6 +232,7 @@ impl Outbox {
     /// The driver has nothing more to do: `waker` is woken once there is something. `false` where that
     /// is so already.
     #[must_use]
+    #[inline]
     pub(crate) fn sleep(&self, waker: &Waker, items: Items) -> bool {
         let mut state = self.lock();
         if state.news || (items == Items::Wanted && !state.filling.is_empty()) {
@@ -260,6 +248,7 @@ impl Outbox {
 
     /// The driver no longer holds items up to this cost, counted from the first of the session; gives
     /// how many were accepted, and [what is held](OutboxState::cost_held) of them.
+    #[inline]
     pub(crate) fn release(&self, cost_total: u64) -> (u64, u64) {
         let mut state = self.lock();
         state.cost_released = cost_total;
@@ -437,6 +426,23 @@ impl OutboxState {
     pub(super) fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
         let bytes_max = self.item_bytes_max;
         if bytes > bytes_max { Err(Refusal::TooLarge { bytes, bytes_max }) } else { Ok(()) }
+    }
+
+    #[inline(never)]
+    fn take_requests(&mut self) -> Requests {
+        Requests {
+            consumed: std::mem::take(&mut self.consumed),
+            close: self.close.take(),
+            closes: self.closes,
+            reconnect: std::mem::take(&mut self.reconnect),
+            abandoned: self.handles == 0,
+            ack_wanted: self.ack_waiters > 0 || !self.has_room(),
+            acknowledged: self.acknowledged.take(),
+            offers: std::mem::take(&mut self.offers),
+            withdrawn: std::mem::take(&mut self.withdrawn),
+            migrations: std::mem::take(&mut self.migrations),
+            going_away: self.going_away.take(),
+        }
     }
 
     /// Takes a number and stores the bytes, in one step; on failure neither.

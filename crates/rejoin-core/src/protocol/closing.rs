@@ -47,6 +47,11 @@ impl Closing {
         self.confirmation_due = false;
     }
 
+    /// Whether there is a close of the peer to confirm.
+    pub(super) fn is_confirmation_due(&self) -> bool {
+        self.confirmation_due
+    }
+
     /// Whether to confirm the peer's close now; asked once for each confirmation.
     pub(super) fn next_close_ack(&mut self) -> bool {
         let due = std::mem::take(&mut self.confirmation_due);

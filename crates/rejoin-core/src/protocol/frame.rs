@@ -358,12 +358,14 @@ impl Extend<u8> for Head {
     }
 }
 
+#[inline]
 fn take_u8(rest: &mut &[u8]) -> Result<u8, FrameError> {
     let (&byte, after) = rest.split_first().ok_or(FrameError::Truncated)?;
     *rest = after;
     Ok(byte)
 }
 
+#[inline]
 fn take_ack(rest: &mut &[u8]) -> Result<PacketAck, FrameError> {
     Ok(PacketAck { max_delivered: PacketSeq(take_varint_u32(rest)?) })
 }

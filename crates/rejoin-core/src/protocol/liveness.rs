@@ -93,6 +93,11 @@ impl Liveness {
         Verdict::Alive
     }
 
+    /// Whether there is a ping to send now.
+    pub(super) fn is_ping_due(&self) -> bool {
+        self.ping_due
+    }
+
     /// The token of a ping to send now.
     pub(super) fn next_ping(&mut self, now: Instant) -> Option<u64> {
         if !std::mem::take(&mut self.ping_due) {

@@ -107,6 +107,7 @@ impl Receiver {
     }
 
     /// Takes the expected item, of `bytes` bytes.
+    #[inline]
     pub(super) fn take(&mut self, now: Instant, bytes: usize, policy: &AckPolicy) {
         self.received += 1;
         self.cost_received += item_cost(bytes);
@@ -166,6 +167,7 @@ impl Receiver {
     }
 
     /// Whether an acknowledgement should go out alone by now.
+    #[inline]
     pub(super) fn ack_due(&self, now: Instant) -> bool {
         let due = self.ack_now || self.ack_at.is_some_and(|at| at <= now);
         (self.has_news() && due) || self.window_due()

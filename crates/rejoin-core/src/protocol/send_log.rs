@@ -206,17 +206,14 @@ impl SendLog {
     pub fn write_run(&mut self, mut take: impl FnMut(u32, usize) -> bool) -> Option<Run> {
         let segment = self.segments.get(self.cursor.segment)?;
         let Cursor { index, offset: start, end_at, .. } = self.cursor;
-        let mut offset = start;
-        let ends = self.ends.range(end_at..end_at + segment.items - index);
-        let items = ends
-            .take_while(|&&end| {
-                let taken = take(end, end as usize - offset);
-                if taken {
-                    offset = end as usize;
-                }
-                taken
-            })
-            .count();
+        let (mut items, mut offset) = (0, start);
+        for &end in self.ends.range(end_at..end_at + segment.items - index) {
+            if !take(end, end as usize - offset) {
+                break;
+            }
+            items += 1;
+            offset = end as usize;
+        }
         if items == 0 {
             return None;
         }
@@ -243,8 +240,6 @@ impl SendLog {
     /// When `count` lies before what is acknowledged or beyond what is written.
     pub fn acknowledge(&mut self, count: u64) {
         assert!(self.acked <= count && count <= self.written, "ack {count} outside the log");
-        self.cost_acked = self.cost_at(count);
-        self.acked = count;
         while let Some(segment) = self.segments.front().filter(|segment| segment.end() <= count) {
             // All of it is written, so the cursor is behind it.
             self.cursor.segment -= 1;
@@ -252,6 +247,8 @@ impl SendLog {
             self.ends.drain(..segment.items);
             self.segments.pop_front();
         }
+        self.acked = count;
+        self.cost_acked = self.cost_at(count);
         self.check();
     }
 

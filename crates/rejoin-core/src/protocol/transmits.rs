@@ -96,11 +96,13 @@ impl Transmits {
     }
 
     /// Adds the run of the items whose ends were pushed, each of which acknowledges `ack`.
+    #[inline]
     pub(super) fn push_run(&mut self, run: Run, ack: Option<PacketAck>) {
         self.pieces.push(Piece::Run(run, ack));
     }
 
     /// Takes everything out, and keeps the memory.
+    #[inline]
     pub fn clear(&mut self) {
         self.pieces.clear();
         self.ends.clear();

@@ -12,11 +12,26 @@ pub(super) struct Ages {
     /// Messages before this number, and not before the mark before it, were accepted then.
     marks: VecDeque<(u64, Instant)>,
     acked: u64,
-    ack_lag: Option<Duration>,
+    lag: Option<Lag>,
+}
+
+/// From when to when a message waited for its acknowledgement. What has to be subtracted is, when
+/// somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lag {
+    accepted_at: Instant,
+    acked_at: Instant,
+}
+
+impl Lag {
+    pub(super) fn duration(self) -> Duration {
+        self.acked_at.saturating_duration_since(self.accepted_at)
+    }
 }
 
 impl Ages {
     /// Takes note of how many messages were accepted and acknowledged by the end of a turn.
+    #[inline]
     pub(super) fn note(&mut self, now: Instant, accepted: u64, acked: u64) {
         let marked = self.marks.back().map_or(self.acked, |&(end, _)| end);
         if accepted > marked {
@@ -28,7 +43,7 @@ impl Ages {
         self.acked = acked;
         // Up to the mark that covers the last message acknowledged.
         while let Some(&(end, accepted_at)) = self.marks.front() {
-            self.ack_lag = Some(now.saturating_duration_since(accepted_at));
+            self.lag = Some(Lag { accepted_at, acked_at: now });
             if end <= self.acked {
                 self.marks.pop_front();
             }
@@ -51,8 +66,8 @@ impl Ages {
     }
 
     /// How long the message that was acknowledged last had waited for that.
-    pub(super) fn ack_lag(&self) -> Option<Duration> {
-        self.ack_lag
+    pub(super) fn ack_lag(&self) -> Option<Lag> {
+        self.lag
     }
 }
 
@@ -69,7 +84,11 @@ mod tests {
             accepted += more;
             ages.note(at(seconds), accepted, acked);
             assert_eq!(ages.oldest_at(), oldest.map(at), "after {seconds} s");
-            assert_eq!(ages.ack_lag(), lag.map(Duration::from_secs), "after {seconds} s");
+            assert_eq!(
+                ages.ack_lag().map(Lag::duration),
+                lag.map(Duration::from_secs),
+                "after {seconds} s"
+            );
         };
         check(0, 0, 0, None, None);
         check(1, 10, 0, Some(1), None);

@@ -229,6 +229,7 @@ impl Room {
 
     /// Whether the link may be read, where `partial` bytes have come of a message that is not
     /// complete, and items of `inbox` bytes, by cost, wait for the application.
+    #[inline]
     pub(super) fn may_read(&mut self, now: Instant, partial: u64, inbox: u64) -> bool {
         let may_read = self.large.cover(partial + inbox.saturating_sub(self.window.held));
         self.retry_at = (!may_read).then(|| now + RETRY_INTERVAL);
@@ -237,6 +238,7 @@ impl Room {
 
     /// Whether a message of which `partial` bytes have come goes beyond the budget for too long, while
     /// others wait for that.
+    #[inline]
     pub(super) fn holds_others_up(&mut self, now: Instant, partial: u64) -> bool {
         let Some(budget) = self.large.budget.as_ref().filter(|_| self.large.exceeds && partial > 0)
         else {
@@ -274,6 +276,7 @@ impl Room {
     /// and the log hold items of this cost; gives whether the session may have something to tell the
     /// peer of it.
     #[must_use]
+    #[inline]
     pub(super) fn adjust(
         &mut self,
         now: Instant,
@@ -281,9 +284,16 @@ impl Room {
         shared: &Shared,
         held: u64,
     ) -> bool {
-        if self.log.budget.is_none() {
-            return false;
-        }
+        self.log.budget.is_some() && self.adjust_to_budget(now, session, shared, held)
+    }
+
+    fn adjust_to_budget(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        shared: &Shared,
+        held: u64,
+    ) -> bool {
         // The window is in use when the application has taken a whole one since the last time.
         let window = self.window.bytes();
         let window_used = if self.consumed >= window {

@@ -57,6 +57,7 @@ impl LiveLink {
     }
 
     /// Which link of the session it is.
+    #[inline]
     pub(super) fn generation(&self) -> LinkGeneration {
         self.generation
     }
@@ -80,6 +81,7 @@ impl LiveLink {
     }
 
     /// See [`Reader::poll`].
+    #[inline]
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -90,16 +92,19 @@ impl LiveLink {
 
     /// Whether there is more to do at once for whoever reads: the reader would go on, or writing has
     /// failed, which is asked for when there is nothing left to read.
+    #[inline]
     pub(super) fn has_more_to_read(&self) -> bool {
         self.reader.is_called() || self.write_error.is_some()
     }
 
     /// See [`Reader::partial`].
+    #[inline]
     pub(super) fn partial(&self) -> u64 {
         self.reader.partial()
     }
 
     /// Whether anything has come since this was last asked, were it a part of a payload.
+    #[inline]
     pub(super) fn has_read_on(&mut self) -> bool {
         let read = self.reader.progress();
         std::mem::replace(&mut self.read, read) != read
@@ -107,6 +112,7 @@ impl LiveLink {
 
     /// Whether the writer has got on since this was last asked and has not come to an end. What it
     /// has put into a buffer to the end, in contrast, says nothing of the peer.
+    #[inline]
     pub(super) fn has_written_on(&mut self) -> bool {
         std::mem::take(&mut self.got_on) && !self.is_idle()
     }
@@ -126,10 +132,13 @@ impl LiveLink {
     /// Goes on writing; gives whether the link has failed at that just now, see
     /// [`take_write_error`](Self::take_write_error).
     #[must_use]
+    #[inline]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(writer) = self.writer.as_mut().filter(|writer| writer.is_at_work()) else {
-            return false;
-        };
+        self.writer.as_ref().is_some_and(Writer::is_at_work) && self.poll_writer(cx, now)
+    }
+
+    fn poll_writer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(writer) = &mut self.writer else { return false };
         let polled = writer.poll(cx);
         let progress = writer.progress();
         if progress != self.progress {
@@ -150,6 +159,7 @@ impl LiveLink {
     }
 
     /// Whether the writer has written everything it was given.
+    #[inline]
     pub(super) fn is_idle(&self) -> bool {
         self.writer.as_ref().is_some_and(Writer::is_idle)
     }

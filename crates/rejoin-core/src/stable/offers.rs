@@ -41,9 +41,6 @@ impl Offers {
 
     /// Moves the offers that would be written at once into the session.
     pub(super) fn accept(&mut self, now: Instant, session: &mut Session, outbox: &Outbox) {
-        if self.queue.is_empty() {
-            return;
-        }
         let mut room = session.writable().min(ACCEPTED_COST_MAX);
         for _ in 0..ACCEPTED_MAX {
             if room == 0 {
@@ -71,6 +68,7 @@ impl Offers {
     }
 
     /// Whether none wait.
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

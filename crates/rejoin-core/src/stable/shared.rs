@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::handover::{Inbox, Outbox};
-use crate::protocol::{ITEM_COST, LossReason, Position, Session};
-use crate::stable::ages::Ages;
+use crate::protocol::{ITEM_COST, LossReason, Position, Session, SessionCounters};
+use crate::stable::ages::{Ages, Lag};
 use crate::stable::config::StableConfig;
 use crate::stable::error::SessionLost;
 use crate::stable::status::{Stats, Status};
@@ -36,10 +36,15 @@ pub(super) struct Receipts {
 }
 
 /// The figures of a conduit that change with the turns of its driver only.
-#[derive(Debug, Default)]
-pub(super) struct Published {
-    stats: Stats,
+#[derive(Debug, Clone, Copy, Default)]
+struct Published {
+    counters: SessionCounters,
+    acknowledged: u64,
+    received: u64,
+    generation: u64,
+    round_trip: Option<Duration>,
     oldest_at: Option<Instant>,
+    ack_lag: Option<Lag>,
 }
 
 /// Shared by all handles of a conduit and its driver.
@@ -50,7 +55,7 @@ pub(super) struct Shared {
     pub(super) receipts: watch::Sender<Receipts>,
     pub(super) status: watch::Sender<Status>,
     /// What the driver published last.
-    pub(super) stats: Mutex<Published>,
+    published: Mutex<Published>,
     pub(super) outcome: OnceLock<Outcome>,
     /// The cost of all items that the application has taken. The driver hears of it in portions.
     pub(super) consumed: AtomicU64,
@@ -63,7 +68,7 @@ impl Shared {
             inbox: Inbox::new(config.inbox_bytes_max as u64),
             receipts: watch::Sender::default(),
             status: watch::Sender::new(Status::Connecting { attempts: 0 }),
-            stats: Mutex::default(),
+            published: Mutex::default(),
             outcome: OnceLock::new(),
             consumed: AtomicU64::new(0),
         })
@@ -71,43 +76,48 @@ impl Shared {
 
     /// The figures as the driver published them last, less what was taken since.
     pub(super) fn stats(&self) -> Stats {
-        let (stats, oldest_at) = {
-            let published = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-            (published.stats, published.oldest_at)
-        };
-        let received = stats.bytes_received + stats.messages_received * ITEM_COST;
+        let published = *self.published();
+        let counters = published.counters;
+        let received = counters.bytes_received + published.received * ITEM_COST;
         let inbox_bytes = received.saturating_sub(self.consumed.load(Ordering::Relaxed));
         let now = tokio::time::Instant::now().into_std();
-        let oldest_unacknowledged = oldest_at.map(|at| now.saturating_duration_since(at));
+        let oldest_unacknowledged = published.oldest_at.map(|at| now.saturating_duration_since(at));
         let (messages_accepted, send_log_bytes) = self.outbox.depth();
         Stats {
             messages_accepted,
-            send_log_bytes,
-            send_log_messages: messages_accepted - stats.messages_acknowledged,
-            oldest_unacknowledged,
-            inbox_bytes,
-            ..stats
-        }
-    }
-
-    /// Publishes the figures of `session`.
-    pub(super) fn publish_stats(&self, session: &Session, ages: &Ages) {
-        let (log, counters) = (session.log(), session.counters());
-        let stats = Stats {
-            messages_acknowledged: log.acked(),
-            messages_received: session.received(),
+            messages_acknowledged: published.acknowledged,
+            messages_received: published.received,
             messages_replayed: counters.items_replayed,
             messages_duplicate: counters.items_duplicate,
             bytes_written: counters.bytes_written,
             bytes_received: counters.bytes_received,
-            ack_lag: ages.ack_lag(),
+            send_log_bytes,
+            send_log_messages: messages_accepted - published.acknowledged,
+            oldest_unacknowledged,
+            ack_lag: published.ack_lag.map(Lag::duration),
+            inbox_bytes,
             resumes: counters.resumes,
+            generation: published.generation,
+            round_trip: published.round_trip,
+        }
+    }
+
+    /// Publishes the figures of `session`.
+    #[inline]
+    pub(super) fn publish_stats(&self, session: &Session, ages: &Ages) {
+        *self.published() = Published {
+            counters: session.counters(),
+            acknowledged: session.log().acked(),
+            received: session.received(),
             generation: session.generation().get(),
             round_trip: session.round_trip(),
-            ..Stats::default()
+            oldest_at: ages.oldest_at(),
+            ack_lag: ages.ack_lag(),
         };
-        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) =
-            Published { stats, oldest_at: ages.oldest_at() };
+    }
+
+    fn published(&self) -> MutexGuard<'_, Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the session was lost, if it was.

@@ -120,6 +120,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn handle_item(
         &mut self,
         now: Instant,

@@ -238,6 +238,7 @@ impl Session {
     }
 
     /// Accepts the items of `batch` for sending, in order, see [`SendLog::append`].
+    #[inline]
     pub fn append(&mut self, batch: &mut Batch) {
         debug_assert!(!self.closing.is_closing(), "an item after the close");
         self.log.append(batch);
@@ -521,6 +522,7 @@ impl Session {
         self.end(if complete { Ending::Closed } else { Ending::Lost(reason) });
     }
 
+    #[inline]
     fn ack_policy(&self) -> AckPolicy {
         let log_bytes = self.peer.map_or(u64::MAX, |peer| peer.send_log_bytes);
         AckPolicy {

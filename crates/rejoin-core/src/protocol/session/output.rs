@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::protocol::error::LossReason;
 use crate::protocol::frame::{Control, FRAME_HEAD_MAX, Settings};
 use crate::protocol::hello::Profile;
+use crate::protocol::liveness::Liveness;
 use crate::protocol::send_log::item_cost;
 use crate::protocol::seq::Position;
 use crate::protocol::session::{Ending, Session};
@@ -22,6 +23,13 @@ impl Session {
         Some(Transmit { head: *head, body: bytes.slice(part) })
     }
 
+    /// Whether [`fill`](Self::fill) may find anything to send now. May change after every other call.
+    #[must_use]
+    #[inline]
+    pub(crate) fn may_transmit(&self, now: Instant) -> bool {
+        !self.log.is_written() || self.closing.is_closing() || self.may_control(now)
+    }
+
     /// Adds what there is to send on the current link now, up to as much as `batch` takes; gives
     /// whether there may be more.
     pub fn fill(&mut self, now: Instant, batch: &mut Transmits) -> bool {
@@ -30,19 +38,34 @@ impl Session {
         }
         // An item makes none of these due.
         let extended = self.profile == Some(Profile::Extended);
-        while extended && !self.ended && !batch.is_full() {
+        while extended && self.may_control(now) && !self.ended && !batch.is_full() {
             let Some(control) = self.next_control(now) else { break };
             batch.push(self.control(&control));
             self.finish_if_closed();
         }
-        while !self.ended && !batch.is_full() && self.next_run(now, batch) {}
-        if !self.ended
+        while !self.log.is_written() && !self.ended && !batch.is_full() && self.next_run(now, batch)
+        {
+        }
+        if self.closing.is_closing()
+            && !self.ended
             && !batch.is_full()
             && let Some(close) = self.next_close()
         {
             batch.push(close);
         }
         batch.is_full()
+    }
+
+    /// Whether [`next_control`](Self::next_control) may have one.
+    #[inline]
+    fn may_control(&self, now: Instant) -> bool {
+        let Some(attached) = &self.attached else { return false };
+        !attached.settings_sent
+            || self.receiver.ack_due(now)
+            || attached.pong.is_some()
+            || attached.liveness.as_ref().is_some_and(Liveness::is_ping_due)
+            || (self.going_away.is_some() && !attached.going_away_sent)
+            || self.closing.is_confirmation_due()
     }
 
     fn next_control(&mut self, now: Instant) -> Option<Control> {

@@ -107,6 +107,8 @@ pub(super) struct Driver<S: LinkSource> {
     alarm: Alarm,
     /// Whether nothing but messages has come and gone since the time-outs were looked at.
     routine: bool,
+    /// What the [function](routine_timeout_min) of the same name gives.
+    routine_timeout_min: Duration,
     /// Whether a time-out is due.
     due: bool,
     /// Whether the session may have something to send that the link was not given yet.
@@ -139,6 +141,7 @@ impl<S: LinkSource> Driver<S> {
             connect_by,
             alarm: Alarm::new(),
             routine: false,
+            routine_timeout_min: routine_timeout_min(&config),
             shared,
             config,
             role,
@@ -324,11 +327,14 @@ impl<S: LinkSource> Driver<S> {
             if self.session.log().is_written() {
                 self.take_items();
             }
-            self.offers.accept(now, &mut self.session, &self.shared.outbox);
+            if !self.offers.is_empty() {
+                self.offers.accept(now, &mut self.session, &self.shared.outbox);
+            }
             self.transmit_due |= self.session.log().appended() != appended;
         }
         let Some(link) = &mut self.link else { return Found::More };
         let mut filled = false;
+        self.transmit_due &= self.session.may_transmit(now);
         if self.transmit_due {
             let (session, due) = (&mut self.session, &mut self.transmit_due);
             filled = link.fill(now, |batch| *due = session.fill(now, batch));
@@ -364,56 +370,61 @@ impl<S: LinkSource> Driver<S> {
         }
     }
 
+    #[inline(always)]
     fn handle_events(&mut self, now: Instant) -> bool {
         let mut busy = false;
         while let Some(event) = self.session.poll_event() {
             busy = true;
-            match event {
-                Event::KeyProved(link) => {
-                    self.registrar.proved(link);
-                    self.link_proved = true;
-                    self.report_opened(Ok(()));
-                    if let Some(bytes_max) = self.session.peer_item_bytes_max() {
-                        self.shared.outbox.limit_items(bytes_max);
-                    }
-                }
-                Event::DropLink { link, cause } => {
-                    if self.link.as_ref().is_some_and(|live| live.generation() == link) {
-                        self.drop_link(now, cause);
-                    }
-                }
-                Event::GoingAway { retry_after } => {
-                    // Once for each link: a peer may say it as often as it likes.
-                    if !std::mem::replace(&mut self.link_going_away, true) {
-                        info!(?retry_after, "the peer is going away");
-                    }
-                    // Whoever asks for more than that asks for the end of the session, which this
-                    // side does not give without an attempt.
-                    let delay = retry_after.min(self.config.outage_max / 2);
-                    self.dialer.postpone(tokio::time::Instant::from_std(now) + delay);
-                    self.shared.status.send_if_modified(|status| match status {
-                        Status::Connected { going_away, .. } => {
-                            going_away.replace(retry_after) != Some(retry_after)
-                        }
-                        _ => false,
-                    });
-                }
-                Event::PeerClosed(reason) => {
-                    debug!(code = reason.code(), "the peer closed");
-                    // An answer to our own close says nothing.
-                    if !self.closing || reason != CloseReason::default() {
-                        self.closed_by_peer.get_or_insert(reason);
-                    }
-                    self.put_items(now);
-                    self.shared.inbox.end(true);
-                    // What was accepted until now still goes out, then this side closes, too.
-                    self.shared.outbox.close(CloseReason::default());
-                }
-                Event::CloseConfirmed => self.close_confirmed = true,
-                Event::Ended(ending) => self.finish(now, ending),
-            }
+            self.handle_event(now, event);
         }
         busy
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::KeyProved(link) => {
+                self.registrar.proved(link);
+                self.link_proved = true;
+                self.report_opened(Ok(()));
+                if let Some(bytes_max) = self.session.peer_item_bytes_max() {
+                    self.shared.outbox.limit_items(bytes_max);
+                }
+            }
+            Event::DropLink { link, cause } => {
+                if self.link.as_ref().is_some_and(|live| live.generation() == link) {
+                    self.drop_link(now, cause);
+                }
+            }
+            Event::GoingAway { retry_after } => {
+                // Once for each link: a peer may say it as often as it likes.
+                if !std::mem::replace(&mut self.link_going_away, true) {
+                    info!(?retry_after, "the peer is going away");
+                }
+                // Whoever asks for more than that asks for the end of the session, which this
+                // side does not give without an attempt.
+                let delay = retry_after.min(self.config.outage_max / 2);
+                self.dialer.postpone(tokio::time::Instant::from_std(now) + delay);
+                self.shared.status.send_if_modified(|status| match status {
+                    Status::Connected { going_away, .. } => {
+                        going_away.replace(retry_after) != Some(retry_after)
+                    }
+                    _ => false,
+                });
+            }
+            Event::PeerClosed(reason) => {
+                debug!(code = reason.code(), "the peer closed");
+                // An answer to our own close says nothing.
+                if !self.closing || reason != CloseReason::default() {
+                    self.closed_by_peer.get_or_insert(reason);
+                }
+                self.put_items(now);
+                self.shared.inbox.end(true);
+                // What was accepted until now still goes out, then this side closes, too.
+                self.shared.outbox.close(CloseReason::default());
+            }
+            Event::CloseConfirmed => self.close_confirmed = true,
+            Event::Ended(ending) => self.finish(now, ending),
+        }
     }
 
     /// Gives memory back that was not needed since the last time.
@@ -453,7 +464,7 @@ impl<S: LinkSource> Driver<S> {
                 // Whoever subscribes from now on sees this before it waits.
                 receipts.receiver_count() > 0
             });
-            self.trim_at.get_or_insert(now + TRIM_INTERVAL);
+            self.schedule_trim(now);
         }
         self.meter.turn(|| self.shared.stats());
     }
@@ -463,8 +474,13 @@ impl<S: LinkSource> Driver<S> {
         self.shared.publish_stats(&self.session, &self.ages);
         if !self.received.is_empty() {
             self.shared.inbox.put(&mut self.received);
-            self.trim_at.get_or_insert(now + TRIM_INTERVAL);
+            self.schedule_trim(now);
         }
+    }
+
+    /// Memory was needed that may not be needed any more in a while.
+    fn schedule_trim(&mut self, now: Instant) {
+        self.trim_at.get_or_insert_with(|| now + TRIM_INTERVAL);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -488,24 +504,14 @@ impl<S: LinkSource> Driver<S> {
 
     /// Whether a time-out is due; otherwise the driver is woken when the next one is, or before.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let routine = std::mem::replace(&mut self.routine, true);
-        if routine && self.alarm.is_set(cx, now, now + self.routine_timeout_min()) {
+        let extended = self.session.profile() == Some(Profile::Extended);
+        let routine = std::mem::replace(&mut self.routine, true) && extended;
+        if routine && self.alarm.is_set(cx, now, now + self.routine_timeout_min) {
             let sooner = |at: Instant| at < self.alarm.set_for();
             debug_assert!(!self.next_timeout().is_some_and(sooner), "sooner than it can be");
             return false;
         }
         self.next_timeout().is_some_and(|at| self.alarm.poll(cx, now, at).is_ready())
-    }
-
-    /// No time-out that begins with a message, sent or received, is sooner than this. So where the
-    /// alarm is, there is no need to look at all that there may be.
-    fn routine_timeout_min(&self) -> Duration {
-        if self.session.profile() != Some(Profile::Extended) {
-            return Duration::ZERO;
-        }
-        let config = &self.config;
-        let ours = RETRY_INTERVAL.min(TRIM_INTERVAL);
-        ours.min(config.ack_delay).min(config.ping_interval).min(config.peer_dead_after / 4)
     }
 }
 
@@ -561,6 +567,13 @@ impl<S: LinkSource> Drop for Driver<S> {
 }
 
 impl<S: LinkSource> Unpin for Driver<S> {}
+
+/// No time-out of the extended profile that begins with a message, sent or received, is sooner than
+/// this. So where the alarm is, there is no need to look at all that there may be.
+fn routine_timeout_min(config: &StableConfig) -> Duration {
+    let ours = RETRY_INTERVAL.min(TRIM_INTERVAL);
+    ours.min(config.ack_delay).min(config.ping_interval).min(config.peer_dead_after / 4)
+}
 
 /// The time by which a driver acts: the runtime's, so that it can be paused.
 fn now() -> Instant {
