@@ -227,8 +227,8 @@ async fn a_run_ends_before_what_is_too_long(stage: Stage) -> Outcome {
                 }
             };
             assert!(error.is_some(), "26 bytes where 25 are allowed");
-            let expected: Vec<_> =
-                (0..5).map(|seed| pattern(seed, lengths[seed as usize])).collect();
+            let fits = (0..).zip(&lengths[..5]);
+            let expected: Vec<_> = fits.map(|(seed, &len)| pattern(seed, len)).collect();
             assert!(came == expected, "{} payloads in place of 5", came.len());
             for limit in [Some(LIMIT), None] {
                 rx.limit_payloads(limit);
