@@ -77,6 +77,20 @@ const CAUGHT: &[(Fault, &str, By)] = &[
     (Fault::GivesOldBytes, "link::a_received_payload_is_kept", Sight),
     (Fault::LimitSticks, "link::a_lower_limit_passes_what_fits", Sight),
     (Fault::LimitIsOneTooLow, "link::a_lower_limit_passes_what_fits", Sight),
+    (Fault::LimitIsIgnored, "link::a_lower_limit_refuses_what_is_longer", Sight),
+    (Fault::PartBeginsAtTheFront, "link::a_part_is_sent_as_a_payload", Sight),
+    (Fault::PartLosesItsHead, "link::a_part_is_sent_as_a_payload", Sight),
+    (Fault::PartOvertakes, "link::a_part_is_sent_as_a_payload", Sight),
+    (Fault::PartCountsAsTheWhole, "link::a_part_is_sent_as_a_payload", Sight),
+    (Fault::PartIsOfAnyLength, "link::a_part_over_the_maximum_is_refused", Sight),
+    (Fault::PartIsRefusedAsSomethingElse, "link::a_part_over_the_maximum_is_refused", Sight),
+    (Fault::RunGivesOneAgain, "link::runs_are_what_recv_would_give", Sight),
+    (Fault::RunLosesWhatIsLeft, "link::runs_are_what_recv_would_give", Sight),
+    (Fault::RunGoesOnPastWhatIsLeft, "link::runs_are_what_recv_would_give", Sight),
+    (Fault::RunIsPartedWrongly, "link::runs_are_what_recv_would_give", Sight),
+    (Fault::RunIgnoresTheLimit, "link::a_run_ends_before_what_is_too_long", Sight),
+    (Fault::RunSwallowsTheError, "link::a_run_ends_before_what_is_too_long", Sight),
+    (Fault::RunComesAfterAnError, "link::a_run_ends_before_what_is_too_long", Sight),
     (Fault::OneDirectionAtATime, "link::a_waiting_receiver_leaves_the_sender_alone", Deadline),
     (
         Fault::StuckDirectionBlocksTheOther,
@@ -108,7 +122,7 @@ const SHORT: Duration = Duration::from_millis(500);
 
 fn suite(fault: Fault, by: By) -> Suite {
     // Some trials move much, and no broken link needs that to be seen.
-    let capability = capability::capability("broken").with_load_bytes(512 * 1024);
+    let capability = capability::with_early_limit("broken").with_load_bytes(512 * 1024);
     let capability = match by {
         Sight => capability,
         Deadline => capability.with_deadline(SHORT),

@@ -72,6 +72,32 @@ async fn a_link_begins_with_the_hello_that_its_source_has_read() {
     assert_eq!(&follows[..], b"and what follows, which is longer than any hello");
 }
 
+/// Always has a run at hand.
+struct Runs;
+
+impl LinkRx for Runs {
+    async fn recv(&mut self) -> io::Result<Option<Bytes>> {
+        Ok(Some(Bytes::from_static(b"payload")))
+    }
+
+    fn recv_parts(&mut self, mut take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+        if take(0..3) { Bytes::from_static(b"run") } else { Bytes::new() }
+    }
+}
+
+#[tokio::test]
+async fn no_run_overtakes_the_hello_or_a_limit_that_the_half_has_yet_to_be_told() {
+    let hello = ClientHello::fresh();
+    let mut rx = UnreadHello { hello: Some(hello.clone()), limit: None, rx: Runs };
+    assert_eq!(rx.recv_parts(|_| true), "");
+    assert_eq!(rx.recv().await.unwrap().unwrap(), hello.encode()[..]);
+    assert_eq!(rx.recv_parts(|_| true), "run");
+    rx.limit_payloads(Some(3));
+    assert_eq!(rx.recv_parts(|_| true), "");
+    assert_eq!(rx.recv().await.unwrap().unwrap(), "payload");
+    assert_eq!(rx.recv_parts(|_| true), "run");
+}
+
 #[tokio::test]
 async fn a_caller_half_way_through_its_hello_is_not_hung_up_on() {
     let (tell, asked, mut listener) = scripted();

@@ -284,6 +284,9 @@ impl<R: AsyncRead + Unpin + Send + 'static> LinkRx for LengthPrefixedRx<R> {
     }
 
     fn recv_parts(&mut self, mut take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+        if self.state != State::Open {
+            return Bytes::new();
+        }
         let bytes = self.buffer.bytes();
         let bytes_max = self.payload_bytes_max().min(SHARE_BYTES_MIN);
         let mut end = 0;

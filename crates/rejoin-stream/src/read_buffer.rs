@@ -507,4 +507,40 @@ mod tests {
         assert!(payload.is_empty());
         assert!(buffer.block.try_reclaim(QUIET_BLOCK_BYTES), "the block is the buffer's alone");
     }
+    #[test]
+    fn a_run_of_small_messages_after_large_ones_keeps_no_large_block() {
+        let mut buffer = ReadBuffer::new(BLOCK);
+        let message = BLOCK + 9;
+        for taken in [68, 680, message] {
+            feed(&mut buffer, 4, 4);
+            feed(&mut buffer, message, message - 4);
+            drop(buffer.take(4, message - 4));
+            // As large as the last one, as it seems.
+            feed(&mut buffer, 4, message);
+            assert!(buffer.large && buffer.bytes().len() == message);
+            let run = buffer.take_run(taken);
+            assert_eq!(run.len(), taken);
+            assert!(run.freeze().is_unique() && !buffer.large);
+            assert_eq!((buffer.bytes().len(), buffer.block_bytes), (message - taken, BLOCK));
+            buffer.take_run(message - taken);
+            feed(&mut buffer, 4, 68);
+            assert!(!buffer.large, "what follows is small for all that is known");
+            buffer.take_run(68);
+        }
+    }
+
+    #[test]
+    fn a_run_is_taken_in_place_and_the_block_behind_it_is_read_on() {
+        let mut buffer = busy();
+        feed(&mut buffer, 4, BLOCK);
+        let (start, have) = (buffer.bytes().as_ptr(), buffer.bytes().len());
+        let block = buffer.block_bytes;
+        let run = buffer.take_run(have - 10);
+        assert_eq!((run.as_ptr(), run.len()), (start, have - 10));
+        assert_eq!(buffer.bytes().as_ptr(), start.wrapping_add(have - 10));
+        assert!(buffer.take_run(0).is_empty());
+        assert_eq!((buffer.bytes().len(), buffer.block_bytes), (10, block));
+        assert_eq!(buffer.take_run(10).len(), 10);
+        assert!(buffer.bytes().is_empty());
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -311,6 +312,116 @@ fn a_raw_stream_is_understood() {
         raw.write_all(b"\x03\0\0\0abc").await.unwrap();
         assert_eq!(rx.recv().await.unwrap().as_deref(), Some(&b"abc"[..]));
     });
+}
+
+/// What `recv_parts` gives, up to `most` payloads.
+fn take_run(rx: &mut impl LinkRx, most: usize) -> Vec<Bytes> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let run = rx.recv_parts(|part| {
+        let takes = parts.len() < most;
+        if takes {
+            parts.push(part);
+        }
+        takes
+    });
+    parts.into_iter().map(|part| run.slice(part)).collect()
+}
+
+#[test]
+fn a_run_is_all_that_came_with_a_payload_up_to_what_is_incomplete() {
+    let sent = payloads(&[3, 0, 64, 1, 0, 0, 200, 9]);
+    let bytes = encode(&sent);
+    let whole = |end: usize| {
+        let ends = (1..=sent.len()).map(|count| encode(&sent[..count]).len());
+        ends.filter(|&at| at <= end).count()
+    };
+    for cut in 7..=bytes.len() {
+        let (first, rest) = bytes.split_at(cut);
+        let chunks = [first, rest].map(Bytes::copy_from_slice);
+        let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        let mut rx = LengthPrefixedRx::new(Chunks(chunks), &StreamConfig::default());
+        run(async {
+            let mut received = vec![rx.recv().await.unwrap().unwrap()];
+            received.extend(take_run(&mut rx, usize::MAX));
+            assert_eq!(received.len(), whole(cut), "of the first {cut} bytes");
+            assert_eq!(take_run(&mut rx, usize::MAX), [""; 0], "behind a run");
+            if received.len() < sent.len() {
+                received.push(rx.recv().await.unwrap().unwrap());
+                received.extend(take_run(&mut rx, usize::MAX));
+            }
+            assert!(received == sent, "cut after {cut} bytes");
+            assert_eq!(rx.recv().await.unwrap(), None);
+            assert_eq!(take_run(&mut rx, usize::MAX), [""; 0], "behind the close");
+        });
+    }
+}
+
+#[test]
+fn a_run_begins_without_a_receive_and_goes_on_where_it_was_left() {
+    let sent = payloads(&[1, 2, 3, 4, 5]);
+    run(async {
+        let mut rx = rx_of(&encode(&sent), &StreamConfig::default());
+        assert_eq!(take_run(&mut rx, usize::MAX), [""; 0], "nothing is read for a run");
+        assert_eq!(rx.recv().await.unwrap().as_ref(), sent.first());
+        assert_eq!(take_run(&mut rx, 0), [""; 0]);
+        assert_eq!(take_run(&mut rx, 2), sent[1..3]);
+        assert_eq!(take_run(&mut rx, usize::MAX), sent[3..]);
+    });
+}
+
+#[test]
+fn a_large_payload_comes_alone_so_that_it_keeps_no_small_ones_alive() {
+    for large in [8_193, 60_000, 70_000, 300_000] {
+        let sent = payloads(&[5, 6, 8_192, 7, large, 8, 9]);
+        run(async {
+            // All is there at once, as far as one block holds it.
+            let mut rx = rx_of(&encode(&sent), &StreamConfig::default());
+            let (mut received, mut runs) = (Vec::new(), Vec::new());
+            while let Some(payload) = rx.recv().await.unwrap() {
+                received.push(payload);
+                let run = take_run(&mut rx, usize::MAX);
+                assert!(run.iter().all(|payload| payload.len() <= 8_192));
+                runs.push(run.len());
+                received.extend(run);
+            }
+            assert!(received == sent, "with one of {large} bytes");
+            assert!(runs.len() < sent.len(), "{runs:?}");
+        });
+    }
+}
+
+#[test]
+fn a_run_ends_before_what_is_too_long_for_the_half_itself() {
+    let config = StreamConfig { payload_bytes_max: 10, ..StreamConfig::default() };
+    for too_long in [11, u32::MAX] {
+        let mut bytes = encode(&payloads(&[1, 10, 0]));
+        bytes.extend(too_long.to_le_bytes());
+        bytes.extend(encode(&payloads(&[3, 3])));
+        run(async {
+            let mut rx = rx_of(&bytes, &config);
+            rx.recv().await.unwrap();
+            assert_eq!(take_run(&mut rx, usize::MAX).len(), 2);
+            assert_eq!(take_run(&mut rx, usize::MAX).len(), 0, "before the error is said");
+            let error = rx.recv().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        });
+    }
+}
+
+#[test]
+fn small_parts_are_copied_and_large_ones_shared() {
+    let writer =
+        || Trickle { step: 1 << 20, vectored: true, pause: false, taken: Default::default() };
+    for (len, shared) in [(0, false), (64, false), (8_191, false), (8_192, true), (50_000, true)] {
+        let bytes = Bytes::from(vec![7; 60_000]);
+        run(async {
+            let mut tx = LengthPrefixedTx::new(writer(), &StreamConfig::default());
+            tx.send_part(b"head", &bytes, 5..5 + len).await.unwrap();
+            assert_eq!(bytes.is_unique(), !shared, "a part of {len} bytes is queued");
+            tx.flush().await.unwrap();
+            assert!(bytes.is_unique(), "a part of {len} bytes is written");
+        });
+    }
 }
 
 proptest! {

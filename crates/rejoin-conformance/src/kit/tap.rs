@@ -6,6 +6,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -233,10 +234,9 @@ impl TapTx {
             }
         }
     }
-}
 
-impl LinkTx for TapTx {
-    async fn send(&mut self, head: &[u8], body: Bytes) -> io::Result<()> {
+    /// Counts a frame, and cuts where it is the one to cut at.
+    async fn count(&mut self) -> io::Result<()> {
         if let Some(cut) = self.ends.due(self.frames) {
             if cut.flush {
                 self.whole(async |inner| inner.flush().await).await?;
@@ -245,7 +245,24 @@ impl LinkTx for TapTx {
             return Err(self.ends.cut());
         }
         self.frames += 1;
+        Ok(())
+    }
+}
+
+impl LinkTx for TapTx {
+    async fn send(&mut self, head: &[u8], body: Bytes) -> io::Result<()> {
+        self.count().await?;
         self.whole(async |inner| inner.send(head, body).await).await
+    }
+
+    async fn send_part(
+        &mut self,
+        head: &[u8],
+        bytes: &Bytes,
+        part: Range<usize>,
+    ) -> io::Result<()> {
+        self.count().await?;
+        self.whole(async |inner| inner.send_part(head, bytes, part).await).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -308,6 +325,18 @@ impl LinkRx for TapRx {
             self.frames += 1;
         }
         received
+    }
+
+    fn recv_parts(&mut self, mut take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+        let Self { inner, ends, frames } = self;
+        let Some(inner) = inner.as_mut().filter(|_| ends.fate() == Fate::Alive) else {
+            return Bytes::new();
+        };
+        inner.recv_parts(|part| {
+            let takes = ends.due(*frames).is_none() && take(part);
+            *frames += u64::from(takes);
+            takes
+        })
     }
 
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {

@@ -4,6 +4,7 @@
 mod link;
 mod link_ends;
 mod link_flow;
+mod link_runs;
 mod source;
 mod stable_cuts;
 mod stable_flow;
@@ -25,8 +26,9 @@ pub(crate) struct Trial {
 
 /// Every trial, in the order in which it is shown.
 pub(crate) fn all() -> impl Iterator<Item = &'static Trial> {
-    const LAYERS: [&[Trial]; 7] = [
+    const LAYERS: [&[Trial]; 8] = [
         link::TRIALS,
+        link_runs::TRIALS,
         link_flow::TRIALS,
         link_ends::TRIALS,
         source::TRIALS,

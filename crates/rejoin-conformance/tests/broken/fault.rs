@@ -34,6 +34,12 @@ pub(crate) enum Fault {
     CloseForgetsTheQueue,
     CloseHangsAfterThePeers,
     DropIsNotSeen,
+    PartBeginsAtTheFront,
+    PartLosesItsHead,
+    PartOvertakes,
+    PartCountsAsTheWhole,
+    PartIsOfAnyLength,
+    PartIsRefusedAsSomethingElse,
 
     // Receiving halves.
     DeliversAfterClose,
@@ -43,6 +49,14 @@ pub(crate) enum Fault {
     GivesOldBytes,
     LimitSticks,
     LimitIsOneTooLow,
+    LimitIsIgnored,
+    RunGivesOneAgain,
+    RunLosesWhatIsLeft,
+    RunGoesOnPastWhatIsLeft,
+    RunIsPartedWrongly,
+    RunIgnoresTheLimit,
+    RunSwallowsTheError,
+    RunComesAfterAnError,
 
     // Both halves.
     OneDirectionAtATime,

@@ -1,9 +1,13 @@
 //! A link that is broken in one way.
 
-use std::future::pending;
+use std::collections::VecDeque;
+use std::future::{Future, pending};
 use std::io;
+use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use rejoin_core::{Link, LinkRx, LinkTx, MemoryRx, MemoryTx, Peer, Progress, SplitLink};
@@ -57,6 +61,8 @@ pub(crate) fn broken(
         received: 0,
         ended: false,
         limit: None,
+        too_long: false,
+        ahead: VecDeque::new(),
     };
     SplitLink::new(tx, rx, peer)
 }
@@ -184,6 +190,33 @@ impl LinkTx for BrokenTx {
         sent
     }
 
+    async fn send_part(
+        &mut self,
+        head: &[u8],
+        bytes: &Bytes,
+        part: Range<usize>,
+    ) -> io::Result<()> {
+        let max = self.payload_bytes_max();
+        let is_over = head.len() + part.len() > max;
+        match self.fault {
+            Fault::PartBeginsAtTheFront => self.send(head, bytes.slice(..part.len())).await,
+            Fault::PartLosesItsHead => self.send(b"", bytes.slice(part)).await,
+            Fault::PartOvertakes if !is_over && part.is_empty() => {
+                self.held = Some([head, &bytes[part]].concat().into());
+                Ok(())
+            }
+            Fault::PartCountsAsTheWhole if head.len() + bytes.len() > max => Err(self.too_long()),
+            Fault::PartIsOfAnyLength if is_over => {
+                let most = part.start + max.saturating_sub(head.len());
+                self.send(&head[..head.len().min(max)], bytes.slice(part.start..most)).await
+            }
+            Fault::PartIsRefusedAsSomethingElse if is_over => {
+                Err(io::ErrorKind::InvalidData.into())
+            }
+            _ => self.send(head, bytes.slice(part)).await,
+        }
+    }
+
     async fn flush(&mut self) -> io::Result<()> {
         for payload in std::mem::take(&mut self.queue) {
             self.put(payload).await?;
@@ -260,22 +293,54 @@ pub(crate) struct BrokenRx {
     received: u64,
     ended: bool,
     limit: Option<usize>,
+    /// A payload was longer than the limit.
+    too_long: bool,
+    /// What runs have left.
+    ahead: VecDeque<Received>,
+}
+
+type Received = io::Result<Option<Bytes>>;
+
+impl BrokenRx {
+    async fn next(&mut self) -> Received {
+        match self.ahead.pop_front() {
+            Some(received) => received,
+            None => self.inner.as_mut().expect("lives").recv().await,
+        }
+    }
+
+    /// What is there already.
+    fn next_now(&mut self) -> Option<Received> {
+        match pin!(self.next()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(received) => Some(received),
+            Poll::Pending => None,
+        }
+    }
+
+    fn is_too_long(&self, payload: &Bytes) -> bool {
+        self.limit.is_some_and(|limit| payload.len() > limit)
+    }
 }
 
 impl LinkRx for BrokenRx {
     async fn recv(&mut self) -> io::Result<Option<Bytes>> {
+        if self.too_long {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let both = Arc::clone(&self.both);
         let _one_at_a_time = match self.fault {
-            Fault::OneDirectionAtATime => Some(self.both.lock.lock().await),
+            Fault::OneDirectionAtATime => Some(both.lock.lock().await),
             Fault::StuckDirectionBlocksTheOther => {
-                drop(self.both.lock.lock().await);
+                drop(both.lock.lock().await);
                 None
             }
             _ => None,
         };
-        let received = self.inner.as_mut().expect("lives").recv().await;
+        let received = self.next().await;
         match (&received, self.fault) {
             (Ok(None), _) => self.both.peer_closed.store(true, Ordering::SeqCst),
-            (Ok(Some(payload)), _) if self.limit.is_some_and(|limit| payload.len() > limit) => {
+            (Ok(Some(payload)), _) if self.is_too_long(payload) => {
+                self.too_long = true;
                 return Err(io::ErrorKind::InvalidData.into());
             }
             (Ok(Some(payload)), fault) => {
@@ -297,11 +362,62 @@ impl LinkRx for BrokenRx {
         }
     }
 
+    fn recv_parts(&mut self, mut take: impl FnMut(Range<usize>) -> bool) -> Bytes {
+        let stuck_together =
+            matches!(self.fault, Fault::OneDirectionAtATime | Fault::StuckDirectionBlocksTheOther);
+        let gives_late = self.fault == Fault::RunComesAfterAnError;
+        if stuck_together || self.ended || (self.too_long && !gives_late) {
+            return Bytes::new();
+        }
+        let (mut run, mut left, mut again) = (Vec::new(), VecDeque::new(), None);
+        while let Some(received) = self.next_now() {
+            let payload = match received {
+                Ok(Some(payload)) => payload,
+                Err(_) if self.fault == Fault::RunSwallowsTheError => continue,
+                end => {
+                    left.push_back(end);
+                    break;
+                }
+            };
+            if self.is_too_long(&payload) && self.fault != Fault::RunIgnoresTheLimit {
+                if self.fault != Fault::RunSwallowsTheError {
+                    left.push_back(Ok(Some(payload)));
+                    break;
+                }
+                continue;
+            }
+            let shift = usize::from(self.fault == Fault::RunIsPartedWrongly && !run.is_empty());
+            let start = run.len() - shift;
+            if take(start..start + payload.len()) {
+                run.extend_from_slice(&payload);
+                again = Some(payload);
+                continue;
+            }
+            match self.fault {
+                Fault::RunLosesWhatIsLeft => break,
+                Fault::RunGoesOnPastWhatIsLeft if left.is_empty() => {
+                    left.push_back(Ok(Some(payload)));
+                }
+                _ => {
+                    left.push_back(Ok(Some(payload)));
+                    break;
+                }
+            }
+        }
+        // In front of what was left before.
+        left.append(&mut self.ahead);
+        self.ahead = left;
+        if let Some(payload) = again.filter(|_| self.fault == Fault::RunGivesOneAgain) {
+            self.ahead.push_front(Ok(Some(payload)));
+        }
+        run.into()
+    }
+
     fn limit_payloads(&mut self, bytes_max: Option<usize>) {
         match (self.fault, bytes_max) {
-            (Fault::LimitSticks, Some(_)) => self.limit = bytes_max,
+            (Fault::LimitSticks, None) | (Fault::LimitIsIgnored, _) => {}
             (Fault::LimitIsOneTooLow, _) => self.limit = bytes_max.map(|limit| limit - 1),
-            _ => {}
+            _ => self.limit = bytes_max,
         }
     }
 }

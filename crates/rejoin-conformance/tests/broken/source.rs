@@ -158,7 +158,7 @@ impl LinkListener for BrokenListener {
         }
         let peer = link.peer();
         let (tx, inner) = link.split();
-        Ok(Box::pin(async { Ok(SplitLink::new(tx, PeekedRx { first: None, inner }, peer)) }))
+        Ok(Box::pin(async { Ok(SplitLink::new(tx, PeekedRx::new(None, inner), peer)) }))
     }
 }
 
@@ -167,21 +167,41 @@ async fn peek(link: MemoryLink) -> io::Result<SplitLink<MemoryTx, PeekedRx>> {
     let peer = link.peer();
     let (tx, mut inner) = link.split();
     let first = inner.recv().await?;
-    Ok(SplitLink::new(tx, PeekedRx { first, inner }, peer))
+    Ok(SplitLink::new(tx, PeekedRx::new(first, inner), peer))
 }
 
-/// A receiving half of which the first payload was looked at.
+/// A whole receiving half, of which the first payload may have been looked at. Looks at how long
+/// payloads are, as a broken one does.
 pub(crate) struct PeekedRx {
     first: Option<Bytes>,
     inner: MemoryRx,
+    limit: Option<usize>,
+    /// A payload was longer than the limit.
+    too_long: bool,
+}
+
+impl PeekedRx {
+    fn new(first: Option<Bytes>, inner: MemoryRx) -> Self {
+        Self { first, inner, limit: None, too_long: false }
+    }
 }
 
 impl LinkRx for PeekedRx {
     async fn recv(&mut self) -> io::Result<Option<Bytes>> {
-        match self.first.take() {
-            Some(first) => Ok(Some(first)),
-            None => self.inner.recv().await,
+        if self.too_long {
+            return Err(io::ErrorKind::InvalidData.into());
         }
+        let received = match self.first.take() {
+            Some(first) => Some(first),
+            None => self.inner.recv().await?,
+        };
+        let len = received.as_ref().map_or(0, Bytes::len);
+        self.too_long = self.limit.is_some_and(|limit| len > limit);
+        if self.too_long { Err(io::ErrorKind::InvalidData.into()) } else { Ok(received) }
+    }
+
+    fn limit_payloads(&mut self, bytes_max: Option<usize>) {
+        self.limit = bytes_max;
     }
 
     fn progress(&self) -> Progress {
