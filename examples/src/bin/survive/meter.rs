@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -159,6 +160,16 @@ impl<T: LinkTx> LinkTx for Metered<T> {
         // Noted before a byte of it can be on the wire.
         self.meter.frame(self.link, (head.len() + body.len()) as u64);
         self.inner.send(head, body).await
+    }
+
+    async fn send_part(
+        &mut self,
+        head: &[u8],
+        bytes: &Bytes,
+        part: Range<usize>,
+    ) -> io::Result<()> {
+        self.meter.frame(self.link, (head.len() + part.len()) as u64);
+        self.inner.send_part(head, bytes, part).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! error. A medium whose ends can be told apart, as those of a WebSocket, needs nothing of this file.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -77,10 +78,20 @@ pub(crate) struct PipeTx<W> {
 
 impl<W: AsyncWrite + Unpin + Send + 'static> LinkTx for PipeTx<W> {
     async fn send(&mut self, head: &[u8], body: Bytes) -> io::Result<()> {
+        let part = 0..body.len();
+        self.send_part(head, &body, part).await
+    }
+
+    async fn send_part(
+        &mut self,
+        head: &[u8],
+        bytes: &Bytes,
+        part: Range<usize>,
+    ) -> io::Result<()> {
         self.head.clear();
         self.head.push(PAYLOAD);
         self.head.extend_from_slice(head);
-        self.inner.send(&self.head, body).await
+        self.inner.send_part(&self.head, bytes, part).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {
