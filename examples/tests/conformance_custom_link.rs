@@ -58,10 +58,13 @@ struct Harm {
 
 impl Faults for Harm {
     async fn sever(&mut self, how: Sever) -> io::Result<()> {
-        if how == Sever::Abrupt {
-            self.source.kill_relays();
+        // First, or else the proxy may pass on the orderly end of what a killed relay had open.
+        self.proxy.sever(how).await?;
+        // A process that is killed may end its output before its input.
+        while how == Sever::Abrupt && self.source.kill_relays() > 0 {
+            tokio::task::yield_now().await;
         }
-        self.proxy.sever(how).await
+        Ok(())
     }
 
     async fn sever_next_after(&mut self, toward: Toward, bytes: u64) -> io::Result<()> {

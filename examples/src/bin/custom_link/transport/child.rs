@@ -22,7 +22,8 @@ impl Leash {
     }
 
     fn kill(&self) -> bool {
-        self.lock().as_mut().is_some_and(|child| child.start_kill().is_ok())
+        let is_alive = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        self.lock().as_mut().is_some_and(|child| is_alive(child) && child.start_kill().is_ok())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Child>> {
