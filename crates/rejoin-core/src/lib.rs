@@ -139,7 +139,7 @@ pub use memory::{
     MemoryConfig, MemoryConnector, MemoryLink, MemoryListener, MemoryNetwork, MemoryRx,
     MemorySource, MemoryTx, memory_link_pair, memory_listener,
 };
-pub use selfref::{BorrowsFromInput, SelfRef};
+pub use selfref::{BorrowsFromInput, Owned, SelfRef};
 pub use source::{
     Attachment, LinkListener, LinkSource, is_fatal_kind, prepare_acceptor_attachment,
 };

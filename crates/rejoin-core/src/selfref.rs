@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "a value that borrows from its neighbour has no safe form")]
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::{ptr, slice};
@@ -15,8 +16,10 @@ use bytes::Bytes;
 
 use crate::codec::{Codec, DecodeError};
 use crate::conduit::MsgFamily;
+use crate::handover::Taken;
 
-/// A received message, which may borrow from the bytes that it was received in.
+/// A received message, which may borrow from the bytes that it was received in, and keeps them alive
+/// then, with what came beside them. One that is known to be [owned](MsgFamily::OWNED) keeps nothing.
 ///
 /// [`get`](Self::get) gives the message for as long as this value is borrowed. Where the messages
 /// do not borrow at all, it can also be dereferenced or [taken out](Self::into_inner).
@@ -89,13 +92,42 @@ use crate::conduit::MsgFamily;
 /// ```
 pub struct SelfRef<F: MsgFamily> {
     /// Invariant: initialised until this value is dropped or taken apart, and borrows from nothing
-    /// but the bytes of `backing`, whatever its lifetime says.
+    /// but the bytes of `backing`, or nothing at all without one, whatever its lifetime says.
     ///
     /// `MaybeUninit`, because a reference or a `Box` in the message would otherwise be asserted to
     /// be valid, and unique, whenever this value is passed by value, which includes the very call
     /// that frees what it points to.
     msg: MaybeUninit<F::Msg<'static>>,
-    backing: Bytes,
+    backing: Option<Bytes>,
+}
+
+/// The proof that the messages of a family do not borrow: that their type is the same for every lifetime.
+/// See [`MsgFamily::OWNED`].
+///
+/// There is none for messages that borrow:
+///
+/// ```compile_fail,E0308
+/// # use rejoin_core::{Owned, Raw};
+/// Owned::<Raw>::new();
+/// ```
+pub struct Owned<F>(PhantomData<fn() -> F>);
+
+impl<F, T> Owned<F>
+where
+    F: for<'a> MsgFamily<Msg<'a> = T>,
+{
+    /// The proof, which is in the bounds.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it is a proof and not a value")]
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<F> fmt::Debug for Owned<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Owned")
+    }
 }
 
 /// A promise about the lifetimes in a family's messages, for
@@ -113,14 +145,20 @@ pub struct SelfRef<F: MsgFamily> {
 pub unsafe trait BorrowsFromInput: MsgFamily {}
 
 impl<F: MsgFamily> SelfRef<F> {
-    /// Decodes the message in `backing`. Bytes that hold none are handed back.
-    pub(crate) fn decode(backing: Bytes) -> Result<Self, (DecodeError, Bytes)> {
+    /// Decodes the message in `taken`. Bytes that hold none are handed back.
+    #[inline]
+    pub(crate) fn decode(taken: Taken<'_>) -> Result<Self, (DecodeError, Bytes)> {
+        // Those of an owned message are only looked at; to count one more who uses them, and one
+        // less, would take longer than much of the decoding.
+        let taken = if F::OWNED.is_some() { taken } else { Taken::Last(taken.into_bytes()) };
+        let bytes = taken.as_slice();
         // SAFETY: the pointer and the length are those of a live slice of initialised bytes. Its
         // lifetime is forged; three things keep it from being believed.
-        // - The bytes stay where they are and do not change for as long as the message lives:
-        //   they are on the heap or in a static, immutable while `backing` shares them, and
-        //   `backing` is moved into the same value as the message, never given out, and dropped
-        //   after the message.
+        // - The bytes stay where they are and do not change for as long as a message lives that
+        //   borrows: they are on the heap or in a static, immutable while they are shared, and
+        //   are moved into the same value as the message, never given out, and dropped after the
+        //   message. An `Owned` exists only for a type that is the same for every lifetime,
+        //   which by the next argument has no part of the slice.
         // - `decode` is generic over the lifetime of its argument, without bounds. Its body was
         //   checked for every lifetime, so it cannot keep the slice anywhere but in the message
         //   that it returns; its error is `'static` for every argument and so has no part of it.
@@ -128,11 +166,13 @@ impl<F: MsgFamily> SelfRef<F> {
         //   value, or by value where its type is the same for every lifetime, in which case, by
         //   the same argument, no part of the slice is in it. Its `Drop`, too, was checked for
         //   every lifetime.
-        let bytes: &'static [u8] =
-            unsafe { slice::from_raw_parts(backing.as_ptr(), backing.len()) };
+        let bytes: &'static [u8] = unsafe { slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
         match <F::Codec as Codec<F>>::decode(bytes) {
-            Ok(msg) => Ok(Self { msg: MaybeUninit::new(msg), backing }),
-            Err(error) => Err((error, backing)),
+            Ok(msg) => {
+                let backing = F::OWNED.is_none().then(|| taken.into_bytes());
+                Ok(Self { msg: MaybeUninit::new(msg), backing })
+            }
+            Err(error) => Err((error, taken.into_bytes())),
         }
     }
 
@@ -140,11 +180,6 @@ impl<F: MsgFamily> SelfRef<F> {
     pub fn get(&self) -> &F::Msg<'_> {
         // SAFETY: `msg` is initialised, by its invariant.
         F::shorten(unsafe { self.msg.assume_init_ref() })
-    }
-
-    /// The bytes that the message was decoded from.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.backing
     }
 }
 

@@ -119,14 +119,13 @@ fn backing(text: &str) -> Bytes {
 }
 
 fn received<F: MsgFamily>(backing: Bytes) -> SelfRef<F> {
-    SelfRef::decode(backing).unwrap_or_else(|(error, _)| panic!("{error}"))
+    SelfRef::decode(Taken::Last(backing)).unwrap_or_else(|(error, _)| panic!("{error}"))
 }
 
 #[test]
 fn the_message_is_dropped_before_its_bytes() {
     let message = received::<Witnesses>(backing("hello"));
     assert_eq!(message.get().text, "hello");
-    assert_eq!(message.as_bytes(), b"hello");
     assert_logged(&[]);
     drop(message);
     assert_logged(&["message hello", "backing"]);
@@ -144,9 +143,29 @@ fn a_message_taken_out_outlives_its_bytes() {
 }
 
 #[test]
+fn a_message_that_is_known_to_be_owned_keeps_nothing() {
+    let bytes = backing("\x05hello");
+    let part = SelfRef::<String>::decode(Taken::Part(&bytes, 0..6)).unwrap();
+    assert_logged(&[]);
+    drop(bytes);
+    assert_logged(&["backing"]);
+    let last = received::<String>(backing("\x05hello"));
+    assert_logged(&["backing"]);
+    assert_eq!((&**part, last.into_inner()), ("hello", "hello".to_owned()));
+
+    let bytes = backing("\x05hell");
+    let refused = SelfRef::<String>::decode(Taken::Part(&bytes, 1..5)).unwrap_err();
+    drop(bytes);
+    assert_logged(&[]);
+    assert_eq!(&refused.1[..], b"hell");
+    drop(refused);
+    assert_logged(&["backing"]);
+}
+
+#[test]
 fn bytes_that_hold_no_message_are_handed_back() {
     let bytes = Bytes::from_static(b"\xff");
-    let Err((_, returned)) = SelfRef::<Witnesses>::decode(bytes) else { panic!("not UTF-8") };
+    let Err((_, returned)) = SelfRef::<Witnesses>::decode(Taken::Last(bytes)) else { panic!("not UTF-8") };
     assert_eq!(&returned[..], b"\xff");
 }
 
@@ -270,7 +289,7 @@ fn facet_cannot_be_made_to_forge_a_static_borrow() {
         text: std::borrow::Cow<'static, str>,
         bytes: std::borrow::Cow<'static, [u8]>,
     }
-    let refused = SelfRef::<Forged>::decode(Bytes::from_static(b"\x02hi"));
+    let refused = SelfRef::<Forged>::decode(Taken::Last(Bytes::from_static(b"\x02hi")));
     assert!(refused.is_err(), "{refused:?}");
     let copied = received::<Copied>(Bytes::from_static(b"\x02hi\x02ho")).into_inner();
     assert!(matches!(copied.text, std::borrow::Cow::Owned(ref text) if text == "hi"));

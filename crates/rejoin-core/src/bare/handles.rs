@@ -1,6 +1,7 @@
 //! The handles of a bare conduit.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,7 +12,7 @@ use crate::bare::error::{BareRecvError, BareSendError, LinkLost};
 use crate::bare::{BareConfig, SendEnd, Shared};
 use crate::codec::Codec;
 use crate::conduit::{Conduit, ConduitRx, ConduitTx, ConduitTxPermit, MsgFamily};
-use crate::handover::{Claim, Outbox, Received, Refusal, Taker};
+use crate::handover::{Claim, Outbox, Refusal, Taker};
 use crate::link::Link;
 use crate::protocol::{CloseReason, Position};
 use crate::selfref::SelfRef;
@@ -282,8 +283,7 @@ impl<F: MsgFamily> BareRx<F> {
     ///
     /// Dropping the future loses nothing: a message is taken only when it is returned.
     pub async fn recv(&mut self) -> Result<Option<SelfRef<F>>, BareRecvError> {
-        let received = self.taker.next(&self.shared.inbox, &self.shared.outbox).await;
-        self.give_out(received)
+        poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// Makes a [`Stream`](futures_core::Stream) of this handle, for code that is written for the
@@ -298,22 +298,19 @@ impl<F: MsgFamily> BareRx<F> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<SelfRef<F>>, BareRecvError>> {
         let shared = &self.shared;
-        let received = ready!(self.taker.poll_next(cx, &shared.inbox, &shared.outbox));
-        Poll::Ready(self.give_out(received))
-    }
-
-    fn give_out(&self, received: Option<Received>) -> Result<Option<SelfRef<F>>, BareRecvError> {
-        let shared = &self.shared;
-        let Some(Received { position, bytes }) = received else {
-            return match shared.lost() {
+        let Some(taken) = ready!(self.taker.poll_next(cx, &shared.inbox, &shared.outbox)) else {
+            return Poll::Ready(match shared.lost() {
                 Some(lost) if !shared.inbox.is_complete() => Err(BareRecvError::Lost(lost)),
                 _ => Ok(None),
-            };
+            });
         };
-        match SelfRef::decode(bytes) {
+        Poll::Ready(match SelfRef::decode(taken) {
             Ok(item) => Ok(Some(item)),
-            Err((source, bytes)) => Err(BareRecvError::Decode { position, source, bytes }),
-        }
+            Err((source, bytes)) => {
+                let position = self.taker.last_position().unwrap_or_default();
+                Err(BareRecvError::Decode { position, source, bytes })
+            }
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::serde_de::Deserializer;
 use super::{Codec, DecodeError, EncodeError};
 use crate::conduit::MsgFamily;
+use crate::selfref::Owned;
 
 /// The family of an owned type that serde knows.
 ///
@@ -38,6 +39,8 @@ where
     fn shorten<'short, 'long: 'short>(msg: &'short T) -> &'short T {
         msg
     }
+
+    const OWNED: Option<Owned<Self>> = Some(Owned::new());
 }
 
 impl<T> fmt::Debug for Serde<T> {
@@ -124,7 +127,7 @@ impl<'a> Append<'a> {
 impl Flavor for Append<'_> {
     type Output = ();
 
-    #[inline]
+    #[inline(always)]
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
         if data.len() > STAGED_BYTES - self.staged_len {
             self.flush();
@@ -133,9 +136,14 @@ impl Flavor for Append<'_> {
                 return Ok(());
             }
         }
-        let end = self.staged_len + data.len();
-        self.staged[self.staged_len..end].copy_from_slice(data);
-        self.staged_len = end;
+        let to = &mut self.staged[self.staged_len..][..data.len()];
+        // Most are numbers of one or two bytes, for which a call to copy them is a long way.
+        match (&mut *to, data) {
+            ([to], [byte]) => *to = *byte,
+            ([to, to_next], [byte, next]) => (*to, *to_next) = (*byte, *next),
+            _ => to.copy_from_slice(data),
+        }
+        self.staged_len += data.len();
         Ok(())
     }
 

@@ -1,13 +1,10 @@
 //! The way from the driver to the receiving handle.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
-
-use crate::handover::{Outbox, Pool, Runs};
+use crate::handover::{Outbox, Pool, Runs, Taken};
 use crate::protocol::{Position, item_cost};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
@@ -124,12 +121,6 @@ impl Inbox {
     }
 }
 
-/// An item taken from an inbox.
-pub(crate) struct Received {
-    pub(crate) position: Position,
-    pub(crate) bytes: Bytes,
-}
-
 /// The receiving handle's end of an inbox.
 #[derive(Debug, Default)]
 pub(crate) struct Taker {
@@ -146,29 +137,29 @@ impl Taker {
         self.next
     }
 
-    /// Waits for the next item; `None` when nothing more comes. Dropping the future takes nothing.
-    pub(crate) async fn next(&mut self, inbox: &Inbox, outbox: &Outbox) -> Option<Received> {
-        poll_fn(|cx| self.poll_next(cx, inbox, outbox)).await
+    /// The position of the item that was given out last.
+    pub(crate) fn last_position(&self) -> Option<Position> {
+        self.next.previous()
     }
 
-    /// As [`next`](Self::next), for one who is polled.
-    #[inline]
+    /// Waits for the next item; `None` when nothing more comes. A poll that is pending has taken
+    /// nothing.
+    #[inline(always)]
     pub(crate) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
         inbox: &Inbox,
         outbox: &Outbox,
-    ) -> Poll<Option<Received>> {
+    ) -> Poll<Option<Taken<'_>>> {
         if self.items.is_empty() && !ready!(inbox.poll_take(cx, &mut self.items)) {
             return Poll::Ready(None);
         }
-        let Some(bytes) = self.items.pop() else { return Poll::Ready(None) };
-        let position = self.next;
-        self.next = position.next();
-        self.consumed += item_cost(bytes.len());
+        let Some(taken) = self.items.pop() else { return Poll::Ready(None) };
+        self.next = self.next.next();
+        self.consumed += item_cost(taken.as_slice().len());
         if self.consumed >= inbox.report_after.load(Ordering::Relaxed) {
             outbox.consume(std::mem::take(&mut self.consumed));
         }
-        Poll::Ready(Some(Received { position, bytes }))
+        Poll::Ready(Some(taken))
     }
 }

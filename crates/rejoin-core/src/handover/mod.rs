@@ -13,9 +13,9 @@ mod pool;
 mod room;
 mod runs;
 
-pub(crate) use inbox::{Inbox, Received, Taker};
+pub(crate) use inbox::{Inbox, Taker};
 pub(crate) use offer::Offer;
 pub(crate) use outbox::{Items, Migration, Outbox, Refusal};
 pub(crate) use pool::Pool;
 pub(crate) use room::{Claim, Place};
-pub(crate) use runs::Runs;
+pub(crate) use runs::{Runs, Taken};

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// Payloads, or the items in them, in order. What is taken out is taken from the front.
 #[derive(Debug, Default)]
@@ -21,6 +21,33 @@ struct Run {
     bytes: Bytes,
     /// Where its payloads end among the parts.
     parts_end: usize,
+}
+
+/// A payload that was taken.
+#[derive(Debug)]
+pub(crate) enum Taken<'a> {
+    /// That part of the bytes of a run, of which more is to come.
+    Part(&'a Bytes, Range<usize>),
+    /// The last one of a run, without the others.
+    Last(Bytes),
+}
+
+impl Taken<'_> {
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Part(bytes, part) => &bytes[part.clone()],
+            Self::Last(bytes) => bytes,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Part(bytes, part) => bytes.slice(part),
+            Self::Last(bytes) => bytes,
+        }
+    }
 }
 
 impl Runs {
@@ -73,18 +100,23 @@ impl Runs {
     }
 
     /// Takes the first payload.
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+    #[inline(always)]
+    pub(crate) fn pop(&mut self) -> Option<Taken<'_>> {
         let part = self.parts.get(self.parts_taken)?.clone();
         let run = &mut self.runs[self.runs_taken];
         self.parts_taken += 1;
         if self.parts_taken < run.parts_end {
-            return Some(run.bytes.slice(part));
+            return Some(Taken::Part(&run.bytes, part));
         }
-        // The last one; from now on the run keeps nothing alive.
+        // From now on the run keeps nothing alive, and an empty payload neither.
         self.runs_taken += 1;
-        let bytes = std::mem::take(&mut run.bytes);
-        Some(if part == (0..bytes.len()) { bytes } else { bytes.slice(part) })
+        let mut bytes = std::mem::take(&mut run.bytes);
+        if part.is_empty() {
+            return Some(Taken::Last(Bytes::new()));
+        }
+        bytes.truncate(part.end);
+        bytes.advance(part.start);
+        Some(Taken::Last(bytes))
     }
 
     /// Takes everything out, and keeps the memory.
@@ -157,6 +189,8 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::from_fn;
+
     use super::*;
 
     const WORDS: [&[u8]; 6] = [b"one", b"", b"three", b"four", b"", b"six"];
@@ -178,7 +212,7 @@ mod tests {
 
     fn all(mut runs: Runs) -> Vec<Bytes> {
         let len = runs.len();
-        let all: Vec<_> = std::iter::from_fn(|| runs.pop()).collect();
+        let all: Vec<_> = from_fn(|| runs.pop().map(Taken::into_bytes)).collect();
         assert!(all.len() == len && runs.is_empty());
         all
     }
@@ -200,7 +234,7 @@ mod tests {
     #[test]
     fn others_come_after_what_is_there() {
         let mut both = runs(&[4, 2]);
-        assert_eq!(both.pop().unwrap(), WORDS[0]);
+        assert_eq!(both.pop().unwrap().as_slice(), WORDS[0]);
         let mut others = runs(&[1, 5]);
         both.append(&mut others);
         assert!(others.is_empty());
@@ -256,7 +290,7 @@ mod tests {
         drop(runs.pop());
         drop(runs.pop());
         assert!(!block.is_unique());
-        let empty = runs.pop().unwrap();
+        let empty = runs.pop().unwrap().into_bytes();
         assert!(block.is_unique() && empty.is_empty(), "that has no memory to keep");
     }
 }

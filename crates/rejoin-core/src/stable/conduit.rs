@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use crate::codec::{Codec, DecodeError};
 use crate::conduit::{Conduit, ConduitTx, ConduitTxPermit, MsgFamily};
-use crate::handover::{Claim, Refusal};
+use crate::handover::{Claim, Refusal, Taken};
 use crate::protocol::{CloseReason, Position};
 use crate::selfref::SelfRef;
 use crate::source::LinkSource;
@@ -384,7 +384,7 @@ impl<F: MsgFamily> StableTx<F> {
     ///
     /// When `bytes` are not the encoding of a message.
     pub fn decode(bytes: Bytes) -> Result<SelfRef<F>, DecodeError> {
-        SelfRef::decode(bytes).map_err(|(error, _)| error)
+        SelfRef::decode(Taken::Last(bytes)).map_err(|(error, _)| error)
     }
 
     /// Makes a [`Sink`](futures_sink::Sink) of this handle, for code that is written for the

@@ -24,6 +24,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::handover::Taken;
 
     fn packed(block: &Bytes, parts: [std::ops::Range<usize>; 3], carried: usize) -> Vec<Bytes> {
         let mut items = Runs::default();
@@ -31,7 +32,7 @@ mod tests {
         parts.iter().for_each(|part| items.push_part(part.clone()));
         items.push_run(block.clone());
         pack(&mut items, bytes, carried);
-        let packed: Vec<_> = std::iter::from_fn(|| items.pop()).collect();
+        let packed: Vec<_> = std::iter::from_fn(|| items.pop().map(Taken::into_bytes)).collect();
         assert_eq!(packed, parts.map(|part| block.slice(part)));
         packed
     }

@@ -1,6 +1,7 @@
 //! The receiving handle of a stable conduit.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::conduit::{ConduitRx, MsgFamily};
-use crate::handover::{Received, Taker};
+use crate::handover::Taker;
 use crate::protocol::{Position, item_cost};
 use crate::selfref::SelfRef;
 use crate::stable::adapters::StableStream;
@@ -57,42 +58,38 @@ impl<F: MsgFamily> StableRx<F> {
     ///
     /// Dropping the future loses nothing: a message is taken only when it is returned.
     pub async fn recv(&mut self) -> Result<Option<SelfRef<F>>, RecvError> {
-        let shared = &self.handle.0;
-        let received = self.taker.next(&shared.inbox, &shared.outbox).await;
-        self.give_out(received)
+        poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// As [`recv`](Self::recv), for one who is polled.
+    #[inline]
     pub(super) fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<SelfRef<F>>, RecvError>> {
         let shared = &self.handle.0;
-        let received = ready!(self.taker.poll_next(cx, &shared.inbox, &shared.outbox));
-        Poll::Ready(self.give_out(received))
-    }
-
-    fn give_out(&self, received: Option<Received>) -> Result<Option<SelfRef<F>>, RecvError> {
-        let shared = &self.handle.0;
-        let Some(Received { position, bytes }) = received else {
-            return match shared.lost() {
+        let Some(taken) = ready!(self.taker.poll_next(cx, &shared.inbox, &shared.outbox)) else {
+            return Poll::Ready(match shared.lost() {
                 Some(lost) if !shared.inbox.is_complete() => Err(RecvError::Lost(lost.clone())),
                 _ => Ok(None),
-            };
+            });
         };
         // There is one receiving handle, so nobody else adds to it.
-        let consumed = shared.consumed.load(Ordering::Relaxed) + item_cost(bytes.len());
+        let consumed = shared.consumed.load(Ordering::Relaxed) + item_cost(taken.as_slice().len());
         shared.consumed.store(consumed, Ordering::Relaxed);
-        match SelfRef::decode(bytes) {
+        Poll::Ready(match SelfRef::decode(taken) {
             Ok(item) => Ok(Some(item)),
-            Err((source, bytes)) => Err(RecvError::Decode { position, source, bytes }),
-        }
+            Err((source, bytes)) => {
+                let position = self.last_position().unwrap_or_default();
+                Err(RecvError::Decode { position, source, bytes })
+            }
+        })
     }
 
     /// The position of the message that [`recv`](Self::recv) gave out last.
     #[must_use]
     pub fn last_position(&self) -> Option<Position> {
-        self.taker.next_position().previous()
+        self.taker.last_position()
     }
 
     /// Acknowledges the message at `position` and all before it, where
