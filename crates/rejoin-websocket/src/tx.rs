@@ -79,18 +79,19 @@ impl WebSocketLinkTx {
         mut mask: Option<Mask>,
     ) -> io::Result<()> {
         if mask.is_some() {
-            // Piece by piece, so that a large body is masked in little memory.
-            loop {
+            // Piece by piece, so that a large body is masked in little memory. The last one may be
+            // larger than the others: a few bytes would not be worth a write of their own, and nobody
+            // else may write before the frame is whole.
+            while self.queue.len() + body.len() > 2 * self.queue_bytes_max {
                 let room = self.queue_bytes_max.saturating_sub(self.queue.len());
-                let (piece, rest) = body.split_at(body.len().min(room));
+                let (piece, rest) = body.split_at(room);
                 append(&mut self.queue, piece, &mut mask);
                 body = rest;
-                if body.is_empty() {
-                    break;
-                }
                 writer.write(&self.queue, &[]).await?;
                 self.queue.clear();
             }
+            append(&mut self.queue, body, &mut mask);
+            body = &[];
         }
         writer.write(&self.queue, body).await?;
         self.reset_queue();

@@ -168,9 +168,9 @@ async fn what_is_sent_waits_for_a_flush_and_one_flush_takes_it_all() {
     }
 }
 
-/// A stream that takes everything, and notes where it was.
+/// A stream that takes everything, and notes where it was, and how much.
 #[derive(Clone, Default)]
-struct Noting(std::sync::Arc<std::sync::Mutex<Vec<usize>>>);
+struct Noting(std::sync::Arc<std::sync::Mutex<Vec<(usize, usize)>>>);
 
 impl AsyncRead for Noting {
     fn poll_read(
@@ -184,7 +184,7 @@ impl AsyncRead for Noting {
 
 impl AsyncWrite for Noting {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, b: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.lock().unwrap().push(b.as_ptr() as usize);
+        self.0.lock().unwrap().push((b.as_ptr() as usize, b.len()));
         Poll::Ready(Ok(b.len()))
     }
 
@@ -193,7 +193,8 @@ impl AsyncWrite for Noting {
         _: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.lock().unwrap().extend(slices.iter().map(|slice| slice.as_ptr() as usize));
+        let mut written = self.0.lock().unwrap();
+        written.extend(slices.iter().map(|slice| (slice.as_ptr() as usize, slice.len())));
         Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
     }
 
@@ -219,8 +220,26 @@ async fn a_large_body_is_not_copied_by_a_server() {
     let body = Bytes::from(vec![5; 500_000]);
     tx.send(b"head", body.clone()).await.unwrap();
     tx.flush().await.unwrap();
-    let places = stream.0.lock().unwrap();
-    assert_eq!((places.len(), places[1]), (2, body.as_ptr() as usize), "in one write");
+    let written = stream.0.lock().unwrap();
+    assert_eq!((written.len(), written[1].0), (2, body.as_ptr() as usize), "in one write");
+}
+
+#[tokio::test]
+async fn what_a_client_masks_is_written_in_large_pieces() {
+    const BUFFER: usize = 64 << 10;
+    for bytes in [BUFFER - 100, BUFFER, BUFFER + 1, 2 * BUFFER, 2 * BUFFER + 1, 500_000] {
+        let stream = Noting::default();
+        let config = WebSocketConfig::default();
+        let link =
+            WebSocketLink::from_upgraded(stream.clone(), Side::Client, Peer::default(), &config);
+        let (mut tx, _rx) = link.split();
+        tx.send(b"head", Bytes::from(vec![5; bytes])).await.unwrap();
+        tx.flush().await.unwrap();
+        let written: Vec<_> = stream.0.lock().unwrap().iter().map(|write| write.1).collect();
+        assert!(written.iter().sum::<usize>() > bytes);
+        assert!(written.len() <= bytes.div_ceil(BUFFER), "{bytes}: {written:?}");
+        assert!(written.iter().all(|&bytes| bytes <= 2 * BUFFER), "{bytes}: {written:?}");
+    }
 }
 
 #[tokio::test]
