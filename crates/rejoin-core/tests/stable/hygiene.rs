@@ -246,3 +246,31 @@ async fn a_permit_that_is_held_does_not_keep_a_silent_peer_from_being_asked() {
     waited.unwrap();
     permit.send(&&item(0)[..]).unwrap();
 }
+
+/// The inbox was full when the session ended, so the last thing that the reader was told is to read
+/// nothing.
+#[test]
+fn a_close_with_a_full_inbox_and_a_base_peer_waits_for_the_link_without_spinning() {
+    let (done, ended) = std::sync::mpsc::channel();
+    // On a thread of its own: paused time does not pass while a task spins, so the test would hang.
+    std::thread::spawn(move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (mut listener, connector) = memory_listener(MemoryConfig::default());
+            let plan = Plan::new();
+            let dial = tokio::spawn(Conduit::connect_with(plan.source(&connector), room(10, 10)));
+            let mut peer = Peer::accept(&mut listener).await;
+            peer.recv_client_hello().await;
+            peer.send_server_hello(0, [1; 16], None).await;
+            let (near_tx, _near_rx) = within(dial).await.unwrap().unwrap().split();
+            for n in 0..20 {
+                peer.send_item(n, None, &item(n.into())).await;
+            }
+            settle().await;
+            within(near_tx.close()).await.unwrap();
+        });
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(10)).expect("the driver spins");
+}
