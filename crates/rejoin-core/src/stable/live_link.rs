@@ -188,6 +188,8 @@ impl LiveLink {
     /// limits; how it ends is of no interest to anybody.
     pub(super) async fn part(self) {
         let Some(mut reader) = self.close_tx().await else { return };
+        // Nothing is kept of what comes, however full the inbox was.
+        reader.limit(u64::MAX);
         let mut payloads = Runs::default();
         let ended = poll_fn(|cx| {
             let ended = reader.poll(cx, &mut payloads);
