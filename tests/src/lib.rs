@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod exhaustive;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod said;
 pub mod scripted;
 pub mod sim;
 

@@ -165,7 +165,9 @@ fn a_message_that_is_known_to_be_owned_keeps_nothing() {
 #[test]
 fn bytes_that_hold_no_message_are_handed_back() {
     let bytes = Bytes::from_static(b"\xff");
-    let Err((_, returned)) = SelfRef::<Witnesses>::decode(Taken::Last(bytes)) else { panic!("not UTF-8") };
+    let Err((_, returned)) = SelfRef::<Witnesses>::decode(Taken::Last(bytes)) else {
+        panic!("not UTF-8")
+    };
     assert_eq!(&returned[..], b"\xff");
 }
 

@@ -56,8 +56,8 @@ async fn check_client(profile: &str) {
         let (tx, mut rx) = sessions.accept().await.unwrap().split();
         let mut items = Vec::new();
         while let Ok(Some(item)) = rx.recv().await {
-            tx.send(&&item.as_bytes().to_ascii_uppercase()[..]).await.unwrap();
-            items.push(String::from_utf8(item.as_bytes().to_vec()).unwrap());
+            tx.send(&&item.get().to_ascii_uppercase()[..]).await.unwrap();
+            items.push(String::from_utf8(item.get().to_vec()).unwrap());
             if items.len() == 5 {
                 break;
             }
@@ -103,7 +103,7 @@ async fn check_server(mut stable: StableConfig) {
         tx.send(&item.as_bytes()).await.unwrap();
     }
     for expected in ["ONE", "TWO", "THREE", "FOUR"] {
-        assert_eq!(soon(rx.recv()).await.unwrap().unwrap().as_bytes(), expected.as_bytes());
+        assert_eq!(*soon(rx.recv()).await.unwrap().unwrap().get(), expected.as_bytes());
     }
     soon(tx.close()).await.unwrap();
     for _ in 0..2 {

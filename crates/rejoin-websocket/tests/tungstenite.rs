@@ -58,7 +58,7 @@ async fn a_client_of_the_base_profile_is_served_and_resumes() {
     let (tx, mut rx) = conduit.split();
     for expected in ["one", "two"] {
         let item = soon(rx.recv()).await.unwrap().unwrap();
-        assert_eq!(item.as_bytes(), expected.as_bytes());
+        assert_eq!(*item.get(), expected.as_bytes());
     }
     // It carries an acknowledgement of both.
     tx.send(&&b"answer"[..]).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_client_of_the_base_profile_is_served_and_resumes() {
     // What the first link carried was not acknowledged, so it comes again.
     assert_eq!(next(&mut socket).await, b"\x00\x01\x01answer");
     socket.send(Message::binary(&b"\x02\x01\x00three"[..])).await.unwrap();
-    assert_eq!(soon(rx.recv()).await.unwrap().unwrap().as_bytes(), b"three");
+    assert_eq!(*soon(rx.recv()).await.unwrap().unwrap().get(), b"three");
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_server_of_the_base_profile_is_called_again() {
     let (tx, mut rx) = conduit.split();
     tx.send(&&b"first"[..]).await.unwrap();
     tx.send(&&b"second"[..]).await.unwrap();
-    assert_eq!(soon(rx.recv()).await.unwrap().unwrap().as_bytes(), b"reply");
+    assert_eq!(*soon(rx.recv()).await.unwrap().unwrap().get(), b"reply");
     soon(tx.close()).await.unwrap();
     assert_eq!(soon(server).await.unwrap(), 1000);
 }

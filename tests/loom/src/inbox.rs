@@ -1,12 +1,14 @@
 //! The driver on one side, the handle that receives on the other.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
 use loom::future::block_on;
 use loom::thread;
 
-use crate::handover::{Inbox, Items, Outbox, Runs, Taker};
+use crate::handover::{Inbox, Items, Outbox, Runs, Taken, Taker};
 use crate::outbox::drive;
 use crate::protocol::item_cost;
 
@@ -34,13 +36,14 @@ pub fn nothing_and_no_end_is_missed() {
         };
         let (inbox, outbox) = &*shared;
         let mut taker = Taker::default();
-        block_on(async {
-            for number in 0..2 {
-                let received = taker.next(inbox, outbox).await.unwrap();
-                assert_eq!((received.position.get(), &received.bytes[..]), (number, ITEM));
-            }
-            assert!(taker.next(inbox, outbox).await.is_none());
-        });
+        for expected in [Some(ITEM), Some(ITEM), None] {
+            let next = poll_fn(|cx| {
+                let next = ready!(taker.poll_next(cx, inbox, outbox));
+                Poll::Ready(next.map(Taken::into_bytes))
+            });
+            assert_eq!(block_on(next).as_deref(), expected);
+        }
+        assert_eq!(taker.next_position().get(), 2);
         assert!(inbox.is_complete());
         driver.join().unwrap();
     });

@@ -126,7 +126,7 @@ async fn messages(options: &Messages, json: bool) -> Outcome {
     let (mut warm, mut later, mut cuts) = (0, 0, 0_u64);
     for number in 0..count {
         let message = peer_rx.recv().await?.ok_or("closed early")?;
-        if message.as_bytes().first_chunk() != Some(&number.to_le_bytes()) {
+        if message.get().first_chunk() != Some(&number.to_le_bytes()) {
             return Err(format!("message {number} is not what was sent").into());
         }
         if number % STEP == 0 {

@@ -38,7 +38,7 @@ pub(super) async fn talk(process: Arc<Process>, conduit: StableConduit<Raw>, par
         Talk::Begins { session } => (session, None),
         Talk::Answers => {
             let first = match rx.recv().await {
-                Ok(Some(first)) => first.as_bytes().to_vec(),
+                Ok(Some(first)) => first.get().to_vec(),
                 _ => return tell_nameless(&tx),
             };
             let Some((Side::Client, session, _)) = message::decode(&first) else {
@@ -111,7 +111,7 @@ impl Conversation {
             tokio::select! {
                 received = self.rx.recv() => match received {
                     Ok(Some(bytes)) => {
-                        let bytes = bytes.as_bytes().to_vec();
+                        let bytes = bytes.get().to_vec();
                         self.take(&bytes);
                         if exact && self.untold >= UNTOLD_MAX {
                             self.tell();

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rejoin_core::protocol::{
     Admission, Batch, ClientHello, CloseReason, Ending, Event, HandshakeError, LinkGeneration,
-    Payload, Position, Profile, RejectReason, ResumeKey, Role, ServerHello, Session, SessionConfig,
+    Position, Profile, RejectReason, ResumeKey, Role, ServerHello, Session, SessionConfig,
     SessionId, Sessions, Transmits, item_cost,
 };
 
 use super::Limits;
+use crate::said::said;
 
 /// One thing that can happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -245,16 +246,13 @@ impl Model {
     pub(super) fn write(&mut self, end: usize) -> bool {
         let Some(wire) = self.current(end) else { return false };
         let mut batch = Transmits::at_most(self.left.at_once.into());
-        self.sides[end].session.fill(self.now, &mut batch);
+        let payloads = said(&mut self.sides[end].session, self.now, Some(&mut batch));
+        let any = !payloads.is_empty();
         let wire = &mut self.wires[wire];
-        let mut payloads = batch.payloads();
-        while let Some(Payload { head, bytes, part }) = payloads.next() {
-            let payload = [head.as_bytes(), &bytes[part]].concat();
-            if wire.ends[1 - end] != End::Down && !wire.lanes[end].contains(&None) {
-                wire.lanes[end].push_back(Some(payload.into()));
-            }
+        if wire.ends[1 - end] != End::Down && !wire.lanes[end].contains(&None) {
+            wire.lanes[end].extend(payloads.into_iter().map(Some));
         }
-        !batch.is_empty()
+        any
     }
 
     fn arrive(&mut self, wire: usize, end: usize, lose_reply: bool) -> Checked {

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rejoin_core::protocol::{
     AckState, Batch, ClientHello, CloseReason, Control, Ending, Event, Frame, Head, LinkGeneration,
-    LossReason, PacketAck, Payload, Position, Profile, RejectReason, ResumeKey, Role, ServerHello,
-    Session, SessionConfig, Settings, Transmits, item_cost,
+    LossReason, PacketAck, Position, Profile, RejectReason, ResumeKey, Role, ServerHello, Session,
+    SessionConfig, Settings, Transmits, item_cost,
 };
 
 use super::input::Input;
+use crate::said::said;
 
 const ITEM_BYTES_MAX: usize = 300;
 /// More payloads than all items and controls together that any run has.
@@ -326,7 +327,7 @@ impl Stage {
     fn transmit(&mut self) {
         for _ in 0..PAYLOADS_MAX {
             let mut next = self.session.log().written();
-            let payloads = self.payloads();
+            let payloads = said(&mut self.session, self.now, self.batch.as_mut());
             if payloads.is_empty() {
                 return;
             }
@@ -347,22 +348,6 @@ impl Stage {
             assert_eq!(next, self.session.log().written(), "each item has its own number");
         }
         panic!("always has something more to say");
-    }
-
-    /// What the session says next: one payload, or a batch.
-    fn payloads(&mut self) -> Vec<Bytes> {
-        let whole = |head: &Head, body: &[u8]| Bytes::from([head.as_bytes(), body].concat());
-        let Some(batch) = &mut self.batch else {
-            let transmit = self.session.poll_transmit(self.now);
-            return transmit.map(|it| whole(&it.head, &it.body)).into_iter().collect();
-        };
-        self.session.fill(self.now, batch);
-        let (mut filled, mut payloads) = (batch.payloads(), Vec::new());
-        while let Some(Payload { head, bytes, part }) = filled.next() {
-            payloads.push(whole(head, &bytes[part]));
-        }
-        batch.clear();
-        payloads
     }
 
     fn check(&mut self) {

@@ -7,13 +7,14 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rejoin_core::protocol::{Frame, Payload, Profile, Sessions, Transmits, item_cost};
+use rejoin_core::protocol::{Frame, Profile, Sessions, Transmits, item_cost};
 
 use super::greet::key;
 use super::plan::{MILLISECOND, Plan, Setup};
 use super::side::{Side, is_item};
 use super::wire::{Arrival, End, Wire};
 use super::{Stats, ensure};
+use crate::said::said;
 
 /// What a checker found, in words.
 pub(super) type Checked<T = ()> = Result<T, String>;
@@ -281,18 +282,7 @@ impl World {
     fn take_payloads(&mut self, number: usize) -> Checked<Vec<(Bytes, bool)>> {
         let side = &mut self.sides[number];
         let written = side.session.log().written();
-        let whole = |head: &[u8], body: &[u8]| Bytes::from([head, body].concat());
-        let mut payloads = Vec::new();
-        if let Some(batch) = &mut self.batch {
-            side.session.fill(self.now, batch);
-            let mut filled = batch.payloads();
-            while let Some(Payload { head, bytes, part }) = filled.next() {
-                payloads.push(whole(head.as_bytes(), &bytes[part]));
-            }
-            batch.clear();
-        } else if let Some(payload) = side.session.poll_transmit(self.now) {
-            payloads.push(whole(payload.head.as_bytes(), &payload.body));
-        }
+        let payloads = said(&mut side.session, self.now, self.batch.as_mut());
         let profile = if side.base { Profile::Base } else { Profile::Extended };
         let payloads: Vec<_> = payloads
             .into_iter()

@@ -24,7 +24,7 @@ impl Channel for Halves {
     async fn next(&mut self) -> Result<Bytes, Failure> {
         let message = self.1.recv().await?.ok_or("the peer closed")?;
         // The others give bytes that one may keep, too.
-        Ok(message.as_bytes().to_vec().into())
+        Ok(message.get().to_vec().into())
     }
 }
 

@@ -107,12 +107,10 @@ impl Filling {
         if self.is_empty() {
             return false;
         }
-        if !self.full.is_empty() {
-            for mut batch in self.full.drain(..) {
-                take(&mut batch);
-                *batch.buffer() = BytesMut::new();
-                self.spares.push(batch);
-            }
+        for mut batch in self.full.drain(..) {
+            take(&mut batch);
+            *batch.buffer() = BytesMut::new();
+            self.spares.push(batch);
         }
         if !self.batch.is_empty() {
             take(&mut self.batch);

@@ -66,7 +66,8 @@ pub struct StableConfig {
     /// An accepted session of which the peer vanished right after its hello is kept for no longer
     /// than two handshake deadlines.
     pub outage_max: Duration,
-    /// How long a close may take until it says what is not known to be delivered. Default 10 s.
+    /// How long a close may take until it says what is not known to be delivered. Default 10 s. The link
+    /// then has up to six more to take what was said last.
     pub linger: Duration,
     /// How links are dialled, and dialled again.
     pub redial: RedialPolicy,

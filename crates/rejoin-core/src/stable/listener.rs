@@ -104,7 +104,7 @@ type Admit = Box<dyn FnMut(&Candidate<'_>) -> Result<(), RejectReason> + Send>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Drained {
-    /// The sessions that had not ended at the deadline, and were closed then.
+    /// The sessions that had not ended at the deadline, and were closed then unless they had been before.
     pub unfinished: Vec<Unfinished>,
 }
 
@@ -129,7 +129,7 @@ struct Late {
 }
 
 impl Late {
-    /// Waits for its end, which comes with the linger limit at the latest.
+    /// Waits for its end, which comes soon after the linger limit at the latest.
     async fn ended(self) -> Unfinished {
         let mut receipts = self.session.receipts.subscribe();
         // The sender is in `self`.
@@ -238,7 +238,7 @@ impl<F: MsgFamily> StableListener<F> {
     /// Ends in good order: takes no new session, tells all peers that this side ends soon and when
     /// to try again, and waits until the sessions have ended or `limit` has passed. Then the rest is
     /// closed, too, and reported once it has ended: after the [linger limit](crate::StableConfig::linger)
-    /// at the latest, as with every close.
+    /// at the latest and what that gives the link, as with every close.
     ///
     /// Links of peers that come back to their sessions are still taken meanwhile. It is up to the
     /// application to end its conduits. Sessions that were opened and not accepted are closed.

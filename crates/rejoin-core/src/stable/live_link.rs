@@ -187,7 +187,7 @@ impl LiveLink {
     /// socket to which something still comes may destroy what was just written. All of it within
     /// limits; how it ends is of no interest to anybody.
     pub(super) async fn part(self) {
-        let Some(mut reader) = self.close_tx().await else { return };
+        let Ok(Ok(mut reader)) = timeout(CLOSE_DEADLINE, self.close_tx()).await else { return };
         // Nothing is kept of what comes, however full the inbox was.
         reader.limit(u64::MAX);
         let mut payloads = Runs::default();
@@ -205,14 +205,15 @@ impl LiveLink {
 
     /// Writes what is left and closes the link, without anybody waiting for it.
     pub(super) fn close_in_background(self) {
-        tokio::spawn(async move { drop(self.close_tx().await) });
+        in_background(async { self.close_tx().await.map(drop) });
     }
 
     /// Gives the receiving half, which stays open until everything is written: closing a socket in
     /// which something is left to read may destroy that, too.
-    async fn close_tx(self) -> Option<Reader> {
-        let closed = timeout(CLOSE_DEADLINE, self.writer?.close()).await;
-        matches!(closed, Ok(Ok(()))).then_some(self.reader)
+    async fn close_tx(self) -> io::Result<Reader> {
+        let writer = self.writer.ok_or(io::ErrorKind::NotConnected)?;
+        writer.close().await?;
+        Ok(self.reader)
     }
 }
 

@@ -204,8 +204,6 @@ async fn a_conduit_that_has_ended_keeps_no_messages() {
     assert_eq!(listener.sessions(), 0);
 }
 
-/// Somebody holds a permit and does not use it, others wait for room, and the base peer never says
-/// a word of its own accord.
 /// Memory that is not needed is given back a second after it was; here that is when a message comes.
 #[tokio::test(start_paused = true)]
 async fn what_comes_while_memory_is_given_back_is_received() {
@@ -222,6 +220,8 @@ async fn what_comes_while_memory_is_given_back_is_received() {
     }
 }
 
+/// Somebody holds a permit and does not use it, others wait for room, and the base peer never says
+/// a word of its own accord.
 #[tokio::test(start_paused = true)]
 async fn a_permit_that_is_held_does_not_keep_a_silent_peer_from_being_asked() {
     let (mut listener, connector) = memory_listener(MemoryConfig::default());
@@ -251,7 +251,7 @@ async fn a_permit_that_is_held_does_not_keep_a_silent_peer_from_being_asked() {
 /// nothing.
 #[test]
 fn a_close_with_a_full_inbox_and_a_base_peer_waits_for_the_link_without_spinning() {
-    let (done, ended) = std::sync::mpsc::channel();
+    let (done, ended) = std::sync::mpsc::sync_channel(1);
     // On a thread of its own: paused time does not pass while a task spins, so the test would hang.
     std::thread::spawn(move || {
         let mut builder = tokio::runtime::Builder::new_current_thread();

@@ -55,7 +55,7 @@ pub(crate) async fn exchange(from: &Tx, to: &mut Rx, numbers: std::ops::Range<u3
     let received = async {
         for number in numbers.clone() {
             let received = to.recv().await.unwrap().unwrap();
-            assert_eq!(received.as_bytes(), &message(number)[..], "message {number}");
+            assert_eq!(*received.get(), &message(number)[..], "message {number}");
         }
     };
     soon(async { tokio::join!(sent, received) }).await;

@@ -14,9 +14,7 @@ const BETTER_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 impl<S: LinkSource> Driver<S> {
     /// Whether somebody still waits for a new link in place of one that works.
     pub(super) fn is_migrating(&mut self) -> bool {
-        if !self.migrations.is_empty() {
-            self.migrations.retain(|migration| !migration.is_closed());
-        }
+        self.migrations.retain(|migration| !migration.is_closed());
         !self.migrations.is_empty()
     }
 
