@@ -104,8 +104,9 @@ pub(crate) fn main() -> Result<(), Failure> {
 /// How often the resident memory is looked at, in messages.
 const LOOK_EVERY: u64 = 1_000;
 
-/// How often log and inbox are filled within the first messages.
-const FILL_TIMES: u64 = 4;
+/// How often log and inbox are filled within the first messages. A receiver reports what it has taken by
+/// the quarter of its window, so up to a quarter of the inbox may be free each time.
+const FILL_TIMES: u64 = 16;
 
 async fn resident(count: u64, warm: u64) -> Result<Vec<f64>, Failure> {
     let messages = Messages { count, bytes: 64 };
