@@ -19,6 +19,10 @@ use crate::sync::{Mutex, MutexGuard};
 /// The room that a permit holds: enough for most items, and little enough for several permits.
 const PERMIT_BYTES: u64 = 8 * 1024;
 
+/// From this size on, what an item costs is its bytes, and where they lie; of smaller ones it is what is
+/// done for each, and to wait for the driver would only make its batches smaller.
+const LARGE_BYTES_MIN: usize = 8 * 1024;
+
 /// Why an item was not accepted.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -198,7 +202,8 @@ impl Outbox {
         }
         state.run_cost = 0;
         let is_here = self.runtime.is_some() && self.runtime == here();
-        let pauses = is_here && state.items != Items::Noted;
+        let is_large = state.filling.item_bytes() >= LARGE_BYTES_MIN;
+        let pauses = is_here && is_large && state.items != Items::Noted;
         state.pauses |= pauses;
         Some(pauses)
     }

@@ -353,6 +353,17 @@ async fn a_sender_does_not_wait_for_a_driver_without_a_link() {
     assert_eq!(began.elapsed(), std::time::Duration::ZERO);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_sender_of_small_items_does_not_wait_for_the_driver() {
+    let outbox = Outbox::new(4 << 20, 1 << 20);
+    outbox.take_items(|_| ());
+    let began = tokio::time::Instant::now();
+    for _ in 0..2_000 {
+        outbox.append(bytes(1_000)).await.unwrap();
+    }
+    assert_eq!(began.elapsed(), std::time::Duration::ZERO);
+}
+
 #[test]
 fn a_sender_elsewhere_does_not_wait_for_the_timers_of_a_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
