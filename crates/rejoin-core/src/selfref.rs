@@ -110,7 +110,23 @@ pub struct SelfRef<F: MsgFamily> {
 /// # use rejoin_core::{Owned, Raw};
 /// Owned::<Raw>::new();
 /// ```
-pub struct Owned<F>(PhantomData<fn() -> F>);
+///
+/// And that of one family is none of another, even where the one is a subtype of the other and so might
+/// be taken for it:
+///
+/// ```compile_fail,E0308
+/// # use rejoin_core::Owned;
+/// # use std::marker::PhantomData;
+/// struct Family<T>(PhantomData<T>);
+///
+/// fn pass_off(proof: Owned<Family<for<'a> fn(&'a u8)>>) -> Owned<Family<fn(&'static u8)>> {
+///     proof // error[E0308]: one type is more general than the other
+/// }
+/// ```
+pub struct Owned<F>(
+    /// Invariant in `F`: a subtype is another family, whose messages may be others.
+    PhantomData<fn(F) -> F>,
+);
 
 impl<F, T> Owned<F>
 where
