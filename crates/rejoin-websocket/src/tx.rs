@@ -90,6 +90,8 @@ impl WebSocketLinkTx {
                 writer.write(&self.queue, &[]).await?;
                 self.queue.clear();
             }
+            // Or else it might grow to twice that again.
+            self.queue.reserve_exact(body.len());
             append(&mut self.queue, body, &mut mask);
             body = &[];
         }
@@ -215,5 +217,27 @@ impl fmt::Debug for WebSocketLinkTx {
 impl Drop for WebSocketLinkTx {
     fn drop(&mut self) {
         self.shared.tx_gone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rejoin_core::{Link, Peer};
+
+    use super::*;
+    use crate::link::WebSocketLink;
+
+    #[tokio::test]
+    async fn a_client_holds_no_more_than_twice_its_buffer() {
+        let config = WebSocketConfig::default();
+        let (io, _other) = tokio::io::duplex(1 << 20);
+        let link = WebSocketLink::from_upgraded(io, Side::Client, Peer::default(), &config);
+        let (mut tx, _rx) = link.split();
+        for bytes in [100_000, 120_000] {
+            tx.send(b"head", Bytes::from(vec![5; bytes])).await.unwrap();
+            tx.flush().await.unwrap();
+        }
+        let held = tx.queue.capacity();
+        assert!(held <= 2 * config.write_buffer_bytes, "{held}");
     }
 }
