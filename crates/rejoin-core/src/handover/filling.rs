@@ -71,11 +71,6 @@ impl Filling {
         &mut self.batch
     }
 
-    /// How large the last item was.
-    pub(super) fn item_bytes(&self) -> usize {
-        self.item_bytes
-    }
-
     /// Makes what was appended an item.
     #[inline]
     pub(super) fn commit(&mut self) {

@@ -7,8 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::runtime::{self, Handle};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::codec::EncodeError;
 use crate::handover::Offer;
@@ -18,10 +17,6 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// The room that a permit holds: enough for most items, and little enough for several permits.
 const PERMIT_BYTES: u64 = 8 * 1024;
-
-/// From this size on, what an item costs is its bytes, and where they lie; of smaller ones it is what is
-/// done for each, and to wait for the driver would only make its batches smaller.
-const LARGE_BYTES_MIN: usize = 8 * 1024;
 
 /// Why an item was not accepted.
 #[derive(Debug)]
@@ -78,10 +73,6 @@ pub(crate) type Migration = oneshot::Sender<io::Result<()>>;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<OutboxState>,
-    /// Tells senders that pause that the driver has taken the items.
-    pub(super) taken: Notify,
-    /// Where the driver runs.
-    runtime: Option<runtime::Id>,
 }
 
 #[derive(Debug)]
@@ -93,8 +84,6 @@ pub(super) struct OutboxState {
     cost_released: u64,
     /// The cost of what was accepted since the driver came, or since a sender let it run.
     run_cost: u64,
-    /// Whether a sender pauses until the driver takes the items.
-    pauses: bool,
     /// Room promised to permits.
     pub(super) claims: u64,
     pub(super) bytes_max: u64,
@@ -138,7 +127,6 @@ impl Outbox {
                 cost_accepted: 0,
                 cost_released: 0,
                 run_cost: 0,
-                pauses: false,
                 claims: 0,
                 bytes_max: bytes_max as u64,
                 item_bytes_max,
@@ -161,8 +149,6 @@ impl Outbox {
                 items_wait: false,
                 driver: None,
             }),
-            taken: Notify::new(),
-            runtime: here(),
         }
     }
 
@@ -192,20 +178,12 @@ impl Outbox {
         Some(accepted)
     }
 
-    /// Begins another run if the driver has not come for as much as a sender sends in one; gives then
-    /// whether it is worth a pause: where there is a link for which it may come, and where the driver runs.
-    /// The timers of another runtime may be off, or end with it.
-    pub(super) fn end_run(&self, run_cost_max: u64) -> Option<bool> {
+    /// Gives whether the driver has not come for as much as a sender sends in one run.
+    pub(super) fn end_run(&self, run_cost_max: u64) -> bool {
         let mut state = self.lock();
-        if state.run_cost < run_cost_max {
-            return None;
-        }
+        let is_over = state.run_cost >= run_cost_max;
         state.run_cost = 0;
-        let is_here = self.runtime.is_some() && self.runtime == here();
-        let is_large = state.filling.item_bytes() >= LARGE_BYTES_MIN;
-        let pauses = is_here && is_large && state.items != Items::Noted;
-        state.pauses |= pauses;
-        Some(pauses)
+        is_over
     }
 
     /// The application acknowledges the first `count` items received.
@@ -249,11 +227,6 @@ impl Outbox {
         state.run_cost = 0;
         state.items_wait = false;
         state.items = Items::Later;
-        let pauses = std::mem::take(&mut state.pauses);
-        drop(state);
-        if pauses {
-            self.taken.notify_waiters();
-        }
     }
 
     /// The driver has nothing more to do: `waker` is woken once there is something. `false` where that
@@ -507,11 +480,6 @@ impl OutboxState {
         let (_, first) = self.waiting.first_key_value()?;
         self.has_room().then(|| first.clone())
     }
-}
-
-/// The runtime of the caller.
-fn here() -> Option<runtime::Id> {
-    Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
 #[cfg(test)]

@@ -4,11 +4,8 @@ mod place;
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::task::yield_now;
-use tokio::time::timeout;
 
 use crate::codec::EncodeError;
 use crate::handover::outbox::OutboxState;
@@ -21,11 +18,7 @@ pub(crate) use place::Place;
 /// How much a sender that is never made to wait sends before it lets the driver run, which may
 /// have nothing but the sender's thread to run on. What was sent just now is still in the caches
 /// then.
-const RUN_COST_MAX: u64 = 512 * 1024;
-
-/// For how long a sender waits for the driver then. A link that takes a run in less is given the next
-/// one from the caches, too; a slower one is what the rest of the log is for.
-const PAUSE_MAX: Duration = Duration::from_millis(1);
+const RUN_COST_MAX: u64 = 256 * 1024;
 
 impl Outbox {
     /// Waits for room, then accepts what `encode` writes as one item. Dropping the future before
@@ -38,12 +31,8 @@ impl Outbox {
         if let Some(accepted) = self.append_now(RUN_COST_MAX, &mut encode) {
             return accepted;
         }
-        let taken = self.taken.notified();
-        match self.end_run(RUN_COST_MAX) {
-            None => {}
-            // Whether it has come makes no difference.
-            Some(true) => drop(timeout(PAUSE_MAX, taken).await),
-            Some(false) => yield_now().await,
+        if self.end_run(RUN_COST_MAX) {
+            tokio::task::yield_now().await;
         }
         let mut ticket = Ticket { outbox: self, number: None };
         poll_fn(|cx| ticket.poll_append(cx, &mut encode)).await

@@ -211,9 +211,6 @@ impl<F: MsgFamily> StableTx<F> {
     ///
     /// When it returns, the message will be delivered, or the session is lost and says so.
     ///
-    /// Who sends large messages in a row waits after each half MiB for the link to take it, for a
-    /// millisecond or two at most: what a link is given from the caches is faster by far.
-    ///
     /// # Errors
     ///
     /// When the message was not accepted. It has no position then, and was not sent.
