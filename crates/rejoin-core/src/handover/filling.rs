@@ -71,6 +71,12 @@ impl Filling {
         &mut self.batch
     }
 
+    /// How large the last item was.
+    #[inline]
+    pub(super) fn item_bytes(&self) -> usize {
+        self.item_bytes
+    }
+
     /// Makes what was appended an item.
     #[inline]
     pub(super) fn commit(&mut self) {

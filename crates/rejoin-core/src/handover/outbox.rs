@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::codec::EncodeError;
 use crate::handover::Offer;
@@ -17,6 +17,10 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// The room that a permit holds: enough for most items, and little enough for several permits.
 const PERMIT_BYTES: u64 = 8 * 1024;
+
+/// From this size on, what an item costs is its bytes, and where they lie; of smaller ones it is what is
+/// done for each, and to wait for the driver would only make its batches smaller.
+const LARGE_BYTES_MIN: usize = 8 * 1024;
 
 /// Why an item was not accepted.
 #[derive(Debug)]
@@ -73,6 +77,8 @@ pub(crate) type Migration = oneshot::Sender<io::Result<()>>;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<OutboxState>,
+    /// Tells senders that pause to go on.
+    pub(super) resumed: Notify,
 }
 
 #[derive(Debug)]
@@ -84,6 +90,11 @@ pub(super) struct OutboxState {
     cost_released: u64,
     /// The cost of what was accepted since the driver came, or since a sender let it run.
     run_cost: u64,
+    /// Whether the driver came for large items a moment ago, and [says](Outbox::end_swift) when it
+    /// does not come for more soon.
+    is_swift: bool,
+    /// Whether a sender may pause.
+    pauses: bool,
     /// Room promised to permits.
     pub(super) claims: u64,
     pub(super) bytes_max: u64,
@@ -127,6 +138,8 @@ impl Outbox {
                 cost_accepted: 0,
                 cost_released: 0,
                 run_cost: 0,
+                is_swift: false,
+                pauses: false,
                 claims: 0,
                 bytes_max: bytes_max as u64,
                 item_bytes_max,
@@ -149,6 +162,7 @@ impl Outbox {
                 items_wait: false,
                 driver: None,
             }),
+            resumed: Notify::new(),
         }
     }
 
@@ -178,12 +192,16 @@ impl Outbox {
         Some(accepted)
     }
 
-    /// Gives whether the driver has not come for as much as a sender sends in one run.
-    pub(super) fn end_run(&self, run_cost_max: u64) -> bool {
+    /// Begins another run where the driver has not come for as much as a sender sends in one; gives
+    /// then whether it comes soon, so that the sender should wait until it is told to go on.
+    pub(super) fn end_run(&self, run_cost_max: u64) -> Option<bool> {
         let mut state = self.lock();
-        let is_over = state.run_cost >= run_cost_max;
+        if state.run_cost < run_cost_max {
+            return None;
+        }
         state.run_cost = 0;
-        is_over
+        state.pauses |= state.is_swift;
+        Some(state.is_swift)
     }
 
     /// The application acknowledges the first `count` items received.
@@ -217,16 +235,28 @@ impl Outbox {
     }
 
     /// The driver takes the items, in order. It need not be woken for others: it comes again, or
-    /// [goes to sleep](Self::sleep).
+    /// [goes to sleep](Self::sleep). Gives whether they are large; senders may wait for it to come
+    /// again then, until it [says](Self::end_swift) that it does not.
     #[inline]
-    pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) {
+    pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) -> bool {
         let mut state = self.lock();
         if !state.filling.is_empty() {
+            state.is_swift = state.filling.item_bytes() >= LARGE_BYTES_MIN;
             state.filling.take(take);
         }
+        let is_swift = state.is_swift;
         state.run_cost = 0;
         state.items_wait = false;
         state.items = Items::Later;
+        self.resume(state);
+        is_swift
+    }
+
+    /// The driver does not come for items soon; whoever waits for that goes on.
+    pub(crate) fn end_swift(&self) {
+        let mut state = self.lock();
+        state.is_swift = false;
+        self.resume(state);
     }
 
     /// The driver has nothing more to do: `waker` is woken once there is something. `false` where that
@@ -283,7 +313,7 @@ impl Outbox {
 
     /// Accepts nothing any more.
     pub(crate) fn end(&self) {
-        Self::refuse_all(self.lock());
+        self.refuse_all(self.lock());
     }
 
     /// Accepts nothing any more, for good. Before anybody can see that, `take` is given the items
@@ -299,7 +329,7 @@ impl Outbox {
         state.filling.take(|batch| take(session, batch));
         record(session, state.next);
         let offers = std::mem::take(&mut state.offers);
-        Self::refuse_all(state);
+        self.refuse_all(state);
         drop(offers);
     }
 
@@ -365,12 +395,23 @@ impl Outbox {
         (state.next, state.cost_accepted - state.cost_released)
     }
 
-    fn refuse_all(mut state: MutexGuard<'_, OutboxState>) {
+    fn refuse_all(&self, mut state: MutexGuard<'_, OutboxState>) {
         state.ended = true;
         state.news = true;
+        state.is_swift = false;
         let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
+        self.resume(state);
         waiting.into_values().for_each(Waker::wake);
+    }
+
+    /// Tells senders that pause to go on.
+    #[inline]
+    fn resume(&self, mut state: MutexGuard<'_, OutboxState>) {
+        let pauses = std::mem::take(&mut state.pauses);
+        drop(state);
+        if pauses {
+            self.resumed.notify_waiters();
+        }
     }
 
     pub(super) fn tell_driver(mut state: MutexGuard<'_, OutboxState>) {

@@ -291,9 +291,9 @@ fn after_the_end_nobody_waits_and_nothing_is_accepted() {
 
 #[test]
 fn a_sender_gives_way_once_when_the_driver_does_not_come() {
-    let outbox = Outbox::new(1 << 20, 1 << 20);
+    let outbox = Outbox::new(2 << 20, 1 << 20);
     let mut gave_way = Vec::new();
-    for number in 0..60 {
+    for number in 0..120 {
         let mut appending = ByHand::new(outbox.append(bytes(10_000)));
         if appending.poll().is_pending() {
             gave_way.push(number);
@@ -302,7 +302,72 @@ fn a_sender_gives_way_once_when_the_driver_does_not_come() {
             assert!(matches!(appending.poll(), Poll::Ready(Ok(_))));
         }
     }
-    assert_eq!(gave_way, [27, 54], "after 256 KiB each");
+    assert_eq!(gave_way, [53, 106], "after 512 KiB each");
+}
+
+/// Sends until a sender is made to wait; gives that, and how many were accepted before.
+fn pausing(outbox: &Outbox) -> (ByHand<'_, Result<Position, Refusal>>, u64) {
+    let before = outbox.accepted();
+    loop {
+        let accepted = outbox.accepted();
+        let mut appending = waiter(outbox, 10_000);
+        if appending.poll().is_pending() {
+            assert_eq!(outbox.accepted(), accepted, "nothing is accepted before");
+            return (appending, accepted - before);
+        }
+    }
+}
+
+/// An outbox with room for much, to which the driver has just come for a large item.
+fn swift(log: &mut SendLog) -> Outbox {
+    let outbox = Outbox::new(8 << 20, 1 << 20);
+    outbox.try_append(bytes(10_000)).unwrap();
+    assert!(outbox.take_items(|batch| log.append(batch)));
+    outbox
+}
+
+#[test]
+fn senders_of_large_items_wait_for_a_driver_that_comes_soon() {
+    let mut log = SendLog::default();
+    let outbox = swift(&mut log);
+    let (mut first, sent) = pausing(&outbox);
+    let (mut second, as_many) = pausing(&outbox);
+    assert_eq!((sent, as_many), (53, 53), "512 KiB each");
+    assert!(!first.is_woken() && !second.is_woken());
+    outbox.try_append(bytes(10_000)).unwrap();
+    assert_eq!(drain(&outbox, &mut log).len(), 1 + 53 + 53 + 1);
+    assert!(first.is_woken() && second.is_woken());
+    assert!(matches!(first.poll(), Poll::Ready(Ok(_))));
+    assert!(matches!(second.poll(), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn a_sender_goes_on_when_the_driver_does_not_come_soon() {
+    let outbox = swift(&mut SendLog::default());
+    let (mut appending, _) = pausing(&outbox);
+    assert!(!appending.is_woken());
+    outbox.end_swift();
+    assert!(appending.is_woken() && matches!(appending.poll(), Poll::Ready(Ok(_))));
+    let (appending, sent) = pausing(&outbox);
+    assert!(appending.is_woken() && sent == 53 - 1, "it gives way, and no more");
+}
+
+#[test]
+fn a_sender_that_waits_for_the_driver_learns_of_the_end() {
+    let outbox = swift(&mut SendLog::default());
+    let (mut appending, _) = pausing(&outbox);
+    outbox.end();
+    assert!(appending.is_woken());
+    assert!(matches!(appending.poll(), Poll::Ready(Err(Refusal::Ended))));
+}
+
+#[test]
+fn a_sender_of_small_items_does_not_wait_for_the_driver() {
+    let (outbox, mut log) = (Outbox::new(8 << 20, 1 << 20), SendLog::default());
+    outbox.try_append(bytes(10_000)).unwrap();
+    outbox.try_append(bytes(1_000)).unwrap();
+    assert!(!outbox.take_items(|batch| log.append(batch)));
+    assert!(pausing(&outbox).0.is_woken());
 }
 
 #[test]

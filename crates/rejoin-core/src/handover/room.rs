@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use tokio::task::yield_now;
 
 use crate::codec::EncodeError;
 use crate::handover::outbox::OutboxState;
@@ -18,7 +19,7 @@ pub(crate) use place::Place;
 /// How much a sender that is never made to wait sends before it lets the driver run, which may
 /// have nothing but the sender's thread to run on. What was sent just now is still in the caches
 /// then.
-const RUN_COST_MAX: u64 = 256 * 1024;
+const RUN_COST_MAX: u64 = 512 * 1024;
 
 impl Outbox {
     /// Waits for room, then accepts what `encode` writes as one item. Dropping the future before
@@ -31,8 +32,11 @@ impl Outbox {
         if let Some(accepted) = self.append_now(RUN_COST_MAX, &mut encode) {
             return accepted;
         }
-        if self.end_run(RUN_COST_MAX) {
-            tokio::task::yield_now().await;
+        let resumed = self.resumed.notified();
+        match self.end_run(RUN_COST_MAX) {
+            None => {}
+            Some(true) => resumed.await,
+            Some(false) => yield_now().await,
         }
         let mut ticket = Ticket { outbox: self, number: None };
         poll_fn(|cx| ticket.poll_append(cx, &mut encode)).await

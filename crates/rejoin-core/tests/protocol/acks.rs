@@ -87,12 +87,12 @@ fn an_acknowledgement_alone_goes_out_after_so_many_items() {
 
 // ACK-3
 #[test]
-fn an_acknowledgement_alone_goes_out_at_a_quarter_of_the_peers_log() {
+fn an_acknowledgement_alone_goes_out_at_an_eighth_of_the_peers_log() {
     let mut solo = Solo::ready(config());
-    // The peer's log has 4000 bytes; an item of 468 costs 500.
-    solo.item(0, None, &[0; 468]).unwrap();
+    // The peer's log has 4000 bytes; an item of 218 costs 250.
+    solo.item(0, None, &[0; 218]).unwrap();
     assert_eq!(acks_of(&mut solo), []);
-    solo.item(1, None, &[0; 467]).unwrap();
+    solo.item(1, None, &[0; 217]).unwrap();
     assert_eq!(acks_of(&mut solo), []);
     solo.item(2, None, b"").unwrap();
     assert_eq!(acks_of(&mut solo), [Some(2)]);

@@ -24,4 +24,5 @@ mod parting;
 mod peer;
 mod race;
 mod status;
+mod swift;
 mod table;

@@ -527,7 +527,7 @@ impl Session {
         let log_bytes = self.peer.map_or(u64::MAX, |peer| peer.send_log_bytes);
         AckPolicy {
             frames_max: self.config.ack_frames_max,
-            bytes_max: log_bytes / 4,
+            bytes_max: log_bytes / 8,
             delay: self.config.ack_delay,
         }
     }

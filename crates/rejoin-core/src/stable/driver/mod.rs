@@ -43,6 +43,9 @@ const TURNS_MAX: usize = 32;
 /// still in the caches then.
 const READ_BYTES_MAX: usize = 256 * 1024;
 
+/// How soon it comes for more large items over a link that is swift.
+const SWIFT_MAX: Duration = Duration::from_millis(1);
+
 /// How often memory that is not needed any more is given back.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -103,6 +106,8 @@ pub(super) struct Driver<S: LinkSource> {
     better_at: Option<Instant>,
     /// When to give back memory that was used and is no longer.
     trim_at: Option<Instant>,
+    /// Until when senders may wait for the driver to come for more.
+    swift_until: Option<Instant>,
     meter: SessionMeter,
     alarm: Alarm,
     /// Whether nothing but messages has come and gone since the time-outs were looked at.
@@ -165,6 +170,7 @@ impl<S: LinkSource> Driver<S> {
             migrations: Vec::new(),
             better_at: None,
             trim_at: None,
+            swift_until: None,
             meter: SessionMeter::new(role),
             due: false,
             transmit_due: false,
@@ -238,7 +244,7 @@ impl<S: LinkSource> Driver<S> {
         if let Some(reason) = requests.close {
             self.closing = true;
             self.offers.refuse_all();
-            self.take_items();
+            self.take_items(now);
             self.session.close(now, reason);
         }
         if requests.abandoned && !self.abandoned {
@@ -252,8 +258,11 @@ impl<S: LinkSource> Driver<S> {
     }
 
     /// Moves the items that were accepted to the session.
-    fn take_items(&mut self) {
-        self.shared.outbox.take_items(|batch| self.session.append(batch));
+    fn take_items(&mut self, now: Instant) {
+        if self.shared.outbox.take_items(|batch| self.session.append(batch)) {
+            self.swift_until = Some(now + SWIFT_MAX);
+            self.routine = false;
+        }
     }
 
     /// Reads what the link has at hand.
@@ -325,7 +334,7 @@ impl<S: LinkSource> Driver<S> {
             // batches. Nobody wakes the driver for them until then.
             let appended = self.session.log().appended();
             if self.session.log().is_written() {
-                self.take_items();
+                self.take_items(now);
             }
             if !self.offers.is_empty() {
                 self.offers.accept(now, &mut self.session, &self.shared.outbox);
@@ -363,6 +372,10 @@ impl<S: LinkSource> Driver<S> {
         }
         if self.trim_at.is_some_and(|at| at <= now) {
             self.trim(now);
+        }
+        if self.swift_until.is_some_and(|at| at <= now) {
+            self.swift_until = None;
+            self.shared.outbox.end_swift();
         }
         let dead_after = self.config.peer_dead_after;
         if self.link.as_mut().is_some_and(|link| link.has_stalled(now, dead_after)) {
@@ -487,7 +500,8 @@ impl<S: LinkSource> Driver<S> {
         let dead_after = self.config.peer_dead_after;
         let stalled = self.link.as_ref().and_then(|link| link.stalls_at(dead_after));
         let mut next = earlier(stalled, self.session.poll_timeout());
-        for other in [self.offers.next_at(), self.room.next_at(), self.better_at, self.trim_at] {
+        let others = [self.offers.next_at(), self.room.next_at(), self.better_at, self.trim_at];
+        for other in others.into_iter().chain([self.swift_until]) {
             next = earlier(next, other);
         }
         next
