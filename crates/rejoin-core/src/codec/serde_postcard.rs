@@ -91,7 +91,10 @@ where
     for<'a> F::Msg<'a>: Serialize + Deserialize<'a>,
 {
     fn encode(item: &F::Msg<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
-        postcard::serialize_with_flavor(item, Append::new(out)).map_err(EncodeError::new)
+        let mut staging = Staging { out, bytes: [0; STAGED_BYTES], len: 0 };
+        postcard::serialize_with_flavor(item, Append(&mut staging)).map_err(EncodeError::new)?;
+        staging.flush();
+        Ok(())
     }
 
     fn decode<'a>(bytes: &'a [u8]) -> Result<F::Msg<'a>, DecodeError> {
@@ -102,48 +105,49 @@ where
     }
 }
 
-/// Appends to the caller's buffer. Most of what it is given is a few bytes; they are put together first,
-/// because each growth of the buffer costs more than they do.
-struct Append<'a> {
+/// On the way to the caller's buffer. Most of what is appended is a few bytes; they are put together
+/// first, because each growth of the buffer costs more than they do.
+struct Staging<'a> {
     out: &'a mut BytesMut,
-    staged: [u8; STAGED_BYTES],
-    staged_len: usize,
+    bytes: [u8; STAGED_BYTES],
+    len: usize,
 }
 
 /// Enough for most messages of numbers and names.
 const STAGED_BYTES: usize = 64;
 
-impl<'a> Append<'a> {
-    fn new(out: &'a mut BytesMut) -> Self {
-        Self { out, staged: [0; STAGED_BYTES], staged_len: 0 }
-    }
-
+impl Staging<'_> {
     fn flush(&mut self) {
-        self.out.extend_from_slice(&self.staged[..self.staged_len]);
-        self.staged_len = 0;
+        self.out.extend_from_slice(&self.bytes[..self.len]);
+        self.len = 0;
     }
 }
 
-impl Flavor for Append<'_> {
+/// What postcard writes to. Postcard moves it when it is done: so it is a reference, and what was staged
+/// just now stays where it is.
+struct Append<'a, 'out>(&'a mut Staging<'out>);
+
+impl Flavor for Append<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        if data.len() > STAGED_BYTES - self.staged_len {
-            self.flush();
+        let staging = &mut *self.0;
+        if data.len() > STAGED_BYTES - staging.len {
+            staging.flush();
             if data.len() > STAGED_BYTES {
-                self.out.extend_from_slice(data);
+                staging.out.extend_from_slice(data);
                 return Ok(());
             }
         }
-        let to = &mut self.staged[self.staged_len..][..data.len()];
+        let to = &mut staging.bytes[staging.len..][..data.len()];
         // Most are numbers of one or two bytes, for which a call to copy them is a long way.
         match (&mut *to, data) {
             ([to], [byte]) => *to = *byte,
             ([to, to_next], [byte, next]) => (*to, *to_next) = (*byte, *next),
             _ => to.copy_from_slice(data),
         }
-        self.staged_len += data.len();
+        staging.len += data.len();
         Ok(())
     }
 
@@ -152,8 +156,7 @@ impl Flavor for Append<'_> {
         self.try_extend(&[data])
     }
 
-    fn finalize(mut self) -> postcard::Result<()> {
-        self.flush();
+    fn finalize(self) -> postcard::Result<()> {
         Ok(())
     }
 }

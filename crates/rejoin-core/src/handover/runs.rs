@@ -132,22 +132,23 @@ impl Runs {
         self.parts.shrink_to_fit();
     }
 
-    /// Leaves of each payload, none of which has been taken, the part that `refine` gives; without
-    /// one it goes. At an error it goes with all that follow.
+    /// Leaves of each payload, none of which has been taken, what begins where `refine` says; without
+    /// that it goes. At an error it goes with all that follow.
     #[inline]
     pub(crate) fn refine<E>(
         &mut self,
-        mut refine: impl FnMut(&Bytes, Range<usize>) -> Result<Option<Range<usize>>, E>,
+        mut refine: impl FnMut(&[u8]) -> Result<Option<usize>, E>,
     ) -> Result<(), E> {
         let (mut start, mut kept) = (0, 0);
         let mut result = Ok(());
         'runs: for run in &mut self.runs {
             let end = std::mem::replace(&mut run.parts_end, kept);
             for index in start..end {
-                match refine(&run.bytes, self.parts[index].clone()) {
+                let part = self.parts[index].clone();
+                match refine(&run.bytes[part.clone()]) {
                     Ok(None) => {}
-                    Ok(Some(part)) => {
-                        self.parts[kept] = part;
+                    Ok(Some(begin)) => {
+                        self.parts[kept] = part.start + begin..part.end;
                         kept += 1;
                         run.parts_end = kept;
                     }
@@ -248,16 +249,16 @@ mod tests {
         for lengths in [&[6][..], &[1, 5], &[2, 3, 1], &[1, 1, 1, 1, 1, 1]] {
             for keep in 0..1 << WORDS.len() {
                 let (mut refined, mut next) = (runs(lengths), 0);
-                let result = refined.refine(|bytes, part| {
-                    assert_eq!(bytes[part.clone()], *WORDS[next]);
+                let result = refined.refine(|payload| {
+                    assert_eq!(payload, WORDS[next]);
                     let kept = keep & (1 << next) != 0;
                     next += 1;
-                    Ok::<_, ()>(kept.then(|| part.start..part.end.max(part.start + 1) - 1))
+                    Ok::<_, ()>(kept.then_some(payload.len().min(1)))
                 });
                 result.unwrap();
                 let kept = (0..WORDS.len()).filter(|index| keep & (1 << index) != 0);
                 let kept: Vec<_> = kept
-                    .map(|index| WORDS[index].split_last().map_or(&b""[..], |it| it.1))
+                    .map(|index| WORDS[index].split_first().map_or(&b""[..], |it| it.1))
                     .collect();
                 assert!(refined.runs.len() <= kept.len());
                 assert_eq!(all(refined), kept);
@@ -270,9 +271,9 @@ mod tests {
         for lengths in [&[6][..], &[1, 5], &[2, 3, 1], &[1, 1, 1, 1, 1, 1]] {
             for end in 0..WORDS.len() {
                 let (mut refined, mut next) = (runs(lengths), 0);
-                let result = refined.refine(|_, part| {
+                let result = refined.refine(|_| {
                     next += 1;
-                    if next > end { Err(next) } else { Ok(Some(part)) }
+                    if next > end { Err(next) } else { Ok(Some(0)) }
                 });
                 assert_eq!(result, Err(end + 1), "nothing after it is looked at");
                 assert!(refined.runs.len() <= end);

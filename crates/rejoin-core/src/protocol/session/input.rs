@@ -1,6 +1,5 @@
 //! What a session makes of the frames that arrive.
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -35,24 +34,23 @@ impl Session {
         link: LinkGeneration,
         payload: Bytes,
     ) -> Result<Option<Bytes>, ProtocolViolation> {
-        let item = self.handle_part(now, link, &payload, 0..payload.len())?;
-        Ok(item.map(|item| payload.slice(item)))
+        let item = self.handle_payload(now, link, &payload)?;
+        Ok(item.map(|start| payload.slice(start..)))
     }
 
-    /// As [`handle_frame`](Self::handle_frame) for a payload that is that `part` of `bytes`. Gives
-    /// out which part of them the item is.
+    /// As [`handle_frame`](Self::handle_frame), but gives out where in the payload the item begins that
+    /// it ends with.
     ///
     /// # Errors
     ///
     /// As [`handle_frame`](Self::handle_frame).
     #[inline]
-    pub fn handle_part(
+    pub fn handle_payload(
         &mut self,
         now: Instant,
         link: LinkGeneration,
-        bytes: &[u8],
-        part: Range<usize>,
-    ) -> Result<Option<Range<usize>>, ProtocolViolation> {
+        payload: &[u8],
+    ) -> Result<Option<usize>, ProtocolViolation> {
         let Some(attached) = self.attached.as_mut().filter(|it| it.generation == link) else {
             self.counters.inputs_stale += 1;
             return Ok(None);
@@ -64,7 +62,7 @@ impl Session {
             liveness.heard(now);
         }
         let profile = self.profile.unwrap_or(Profile::Base);
-        let frame = FrameHead::decode(profile, &bytes[part.clone()])?;
+        let frame = FrameHead::decode(profile, payload)?;
         let (FrameHead::Data { seq, .. } | FrameHead::Control { seq, .. }) = frame;
         // Before anything else of the frame counts: where something was lost, nothing that came
         // with it is to be trusted, least of all an acknowledgement, which can end the session.
@@ -87,8 +85,8 @@ impl Session {
                 if let Some(ack) = ack {
                     self.handle_ack(ack);
                 }
-                let item = part.start + len..part.end;
-                Ok(self.handle_item(now, seq, arrival, item.len())?.then_some(item))
+                let is_new = self.handle_item(now, seq, arrival, payload.len() - len)?;
+                Ok(is_new.then_some(len))
             }
             FrameHead::Control { control, .. } => {
                 self.handle_control(now, control);

@@ -5,7 +5,6 @@
 //! nothing to do. What is to be sent when is the session's business, not the driver's.
 
 use std::future::Future;
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -296,10 +295,12 @@ impl<S: LinkSource> Driver<S> {
         }
         let more = ended.is_ready() || link.has_more_to_read();
         let (mut carried, mut item_bytes) = (0, 0);
-        let judged = self.received.refine(|bytes, part| {
-            carried += part.len();
-            let item = self.session.handle_part(now, generation, bytes, part);
-            item_bytes += item.as_ref().ok().and_then(Option::as_ref).map_or(0, Range::len);
+        let judged = self.received.refine(|payload| {
+            carried += payload.len();
+            let item = self.session.handle_payload(now, generation, payload);
+            if let Ok(Some(start)) = item {
+                item_bytes += payload.len() - start;
+            }
             item
         });
         pack(&mut self.received, item_bytes, carried);
