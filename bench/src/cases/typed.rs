@@ -73,11 +73,15 @@ where
     let Session { client, server, listener: _listener } = session::<F>(Medium::Tcp).await?;
     let ((tx, _client_rx), (_server_tx, mut rx)) = (client.split(), server.split());
     let receiving = tokio::spawn(async move {
-        for number in 0..count {
-            let reading = rx.recv().await?.ok_or("the peer closed")?;
+        let mut number = 0;
+        while let Some(reading) = rx.recv().await? {
             reading.get().check(number)?;
+            number += 1;
+            if number == count {
+                return Ok(Instant::now());
+            }
         }
-        Ok(Instant::now())
+        Err("the peer closed".into())
     });
     let began = Instant::now();
     let sending = tokio::spawn(async move {
