@@ -8,7 +8,7 @@ use crate::measure::Effort;
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask bench")]
 pub(crate) struct Args {
-    /// Three short rounds instead of five long ones: to see that all works, not to state figures.
+    /// Three short rounds instead of nine long ones: to see that all works, not to state figures.
     #[arg(long)]
     quick: bool,
     /// Ends with one line of JSON: an array with an object for each case.

@@ -137,7 +137,7 @@ impl Measured {
 
 /// Measures `case` in as many rounds as `effort` and the case ask for.
 pub(crate) fn measure(case: Case, effort: Effort) -> Result<Measured, Failure> {
-    let count = if case.once { 1 } else { effort.choose(5, 3, 1) };
+    let count = if case.once { 1 } else { effort.choose(9, 3, 1) };
     let rounds = (0..count).map(|_| (case.run)(effort)).collect::<Result<_, _>>()?;
     Ok(Measured { case, rounds })
 }
@@ -193,7 +193,7 @@ mod tests {
     fn a_case_that_is_long_is_measured_once() {
         let case = || Case::new(("case", 64, "unit"), Goal::AtMost(1.0), |_| Ok(Round::from(1.0)));
         let rounds = |case, effort| measure(case, effort).map(|it| it.rounds.len()).ok();
-        assert_eq!(rounds(case(), Effort::Full), Some(5));
+        assert_eq!(rounds(case(), Effort::Full), Some(9));
         assert_eq!(rounds(case(), Effort::Quick), Some(3));
         assert_eq!(rounds(case().once(), Effort::Full), Some(1));
     }
