@@ -4,10 +4,15 @@ use std::io;
 
 use rejoin_core::{Link, Peer};
 use rejoin_stream::{LengthPrefixedLink, LengthPrefixedRx, LengthPrefixedTx};
+use socket2::SockRef;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::config::UnixConfig;
+
+/// How much the system should hold for a peer that has yet to read it. Where nobody asks, that is less
+/// than three messages of 64 KiB, or 8 KiB, and sender and receiver wake each other for as little.
+const SEND_BUFFER_BYTES_MIN: usize = 256 * 1024;
 
 /// The sending half of a [`UnixLink`]. Dropping it ends the stream towards the peer.
 pub type UnixLinkTx = LengthPrefixedTx<OwnedWriteHalf>;
@@ -28,7 +33,8 @@ pub type UnixLinkRx = LengthPrefixedRx<OwnedReadHalf>;
 pub struct UnixLink(LengthPrefixedLink<OwnedReadHalf, OwnedWriteHalf>);
 
 impl UnixLink {
-    /// A link over a connected stream.
+    /// A link over a connected stream. Its send buffer is made larger if it has less than 256 KiB and
+    /// as far as the system allows.
     ///
     /// # Errors
     ///
@@ -50,8 +56,17 @@ impl UnixLink {
             None => "unix".to_owned(),
         });
         let peer = Peer::at(address).with_identity(format_args!("uid={}", credentials.uid()));
+        enlarge_send_buffer(&stream);
         let (reader, writer) = stream.into_split();
         Ok(Self(LengthPrefixedLink::new(reader, writer, peer, &config.stream)))
+    }
+}
+
+/// What the system does not give, the link does without.
+fn enlarge_send_buffer(stream: &UnixStream) {
+    let socket = SockRef::from(stream);
+    if socket.send_buffer_size().is_ok_and(|bytes| bytes < SEND_BUFFER_BYTES_MIN) {
+        let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES_MIN);
     }
 }
 
@@ -65,5 +80,33 @@ impl Link for UnixLink {
 
     fn peer(&self) -> Peer {
         self.0.peer()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the send buffer has after `before` was asked for.
+    #[track_caller]
+    fn check(before: Option<usize>) -> (usize, usize) {
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let socket = SockRef::from(&stream);
+        if let Some(bytes) = before {
+            socket.set_send_buffer_size(bytes).unwrap();
+        }
+        let had = socket.send_buffer_size().unwrap();
+        enlarge_send_buffer(&stream);
+        (had, socket.send_buffer_size().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_small_send_buffer_becomes_larger_and_a_large_one_stays() {
+        let (had, has) = check(Some(16 * 1024));
+        assert!(had < SEND_BUFFER_BYTES_MIN && has > had, "{had} {has}");
+        let (default, has) = check(None);
+        assert!(has >= default, "{default} {has}");
+        let (had, has) = check(Some(2 * SEND_BUFFER_BYTES_MIN));
+        assert_eq!(had, has);
     }
 }
