@@ -316,3 +316,20 @@ pub(crate) async fn cancel_after<F: Future>(polls: usize, future: F) -> Option<F
     }
     result
 }
+
+/// It waits for a driver only where one tells it when to go on, as that of a stable conduit does.
+#[tokio::test(start_paused = true)]
+async fn a_sender_of_large_messages_fills_the_room_there_is_when_its_link_stalls() {
+    let (near, _far) =
+        memory_link_pair(MemoryConfig { capacity_bytes: 20_000, ..MemoryConfig::default() });
+    let conduit = BareConduit::<Raw>::with_config(near, &config(4 << 20, 1 << 20));
+    let (tx, _rx) = conduit.split();
+    let message = vec![7; 64 << 10];
+    let sent = async {
+        for _ in 0..60 {
+            tx.send(&&message[..]).await.unwrap();
+            settle().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(1), sent).await.unwrap();
+}

@@ -235,13 +235,25 @@ impl Outbox {
     }
 
     /// The driver takes the items, in order. It need not be woken for others: it comes again, or
-    /// [goes to sleep](Self::sleep). Gives whether they are large; senders may wait for it to come
-    /// again then, until it [says](Self::end_swift) that it does not.
+    /// [goes to sleep](Self::sleep).
     #[inline]
-    pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) -> bool {
+    pub(crate) fn take_items(&self, take: impl FnMut(&mut Batch)) {
+        self.take_all(take, false);
+    }
+
+    /// The same, for a driver for whose next coming senders may wait if the items were large, as it gives
+    /// then: it comes soon, or [says](Self::end_swift) that it does not.
+    #[inline]
+    #[must_use]
+    pub(crate) fn take_items_swiftly(&self, take: impl FnMut(&mut Batch)) -> bool {
+        self.take_all(take, true)
+    }
+
+    #[inline]
+    fn take_all(&self, take: impl FnMut(&mut Batch), swiftly: bool) -> bool {
         let mut state = self.lock();
         if !state.filling.is_empty() {
-            state.is_swift = state.filling.item_bytes() >= LARGE_BYTES_MIN;
+            state.is_swift = swiftly && state.filling.item_bytes() >= LARGE_BYTES_MIN;
             state.filling.take(take);
         }
         let is_swift = state.is_swift;

@@ -322,7 +322,7 @@ fn pausing(outbox: &Outbox) -> (ByHand<'_, Result<Position, Refusal>>, u64) {
 fn swift(log: &mut SendLog) -> Outbox {
     let outbox = Outbox::new(8 << 20, 1 << 20);
     outbox.try_append(bytes(10_000)).unwrap();
-    assert!(outbox.take_items(|batch| log.append(batch)));
+    assert!(outbox.take_items_swiftly(|batch| log.append(batch)));
     outbox
 }
 
@@ -362,11 +362,19 @@ fn a_sender_that_waits_for_the_driver_learns_of_the_end() {
 }
 
 #[test]
+fn a_sender_does_not_wait_for_a_driver_that_would_not_tell() {
+    let outbox = Outbox::new(8 << 20, 1 << 20);
+    outbox.try_append(bytes(10_000)).unwrap();
+    outbox.take_items(|batch| SendLog::default().append(batch));
+    assert!(pausing(&outbox).0.is_woken());
+}
+
+#[test]
 fn a_sender_of_small_items_does_not_wait_for_the_driver() {
     let (outbox, mut log) = (Outbox::new(8 << 20, 1 << 20), SendLog::default());
     outbox.try_append(bytes(10_000)).unwrap();
     outbox.try_append(bytes(1_000)).unwrap();
-    assert!(!outbox.take_items(|batch| log.append(batch)));
+    assert!(!outbox.take_items_swiftly(|batch| log.append(batch)));
     assert!(pausing(&outbox).0.is_woken());
 }
 

@@ -258,7 +258,7 @@ impl<S: LinkSource> Driver<S> {
 
     /// Moves the items that were accepted to the session.
     fn take_items(&mut self, now: Instant) {
-        if self.shared.outbox.take_items(|batch| self.session.append(batch)) {
+        if self.shared.outbox.take_items_swiftly(|batch| self.session.append(batch)) {
             self.swift_until = Some(now + SWIFT_MAX);
             self.routine = false;
         }
