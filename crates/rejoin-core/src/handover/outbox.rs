@@ -241,8 +241,8 @@ impl Outbox {
         self.take_all(take, false);
     }
 
-    /// The same, for a driver for whose next coming senders may wait if the items were large, as it gives
-    /// then: it comes soon, or [says](Self::end_swift) that it does not.
+    /// The same, for a driver for whose next coming senders may wait if the items were large. Gives
+    /// whether it took such: then it comes again soon, or [says](Self::end_swift) that it does not.
     #[inline]
     #[must_use]
     pub(crate) fn take_items_swiftly(&self, take: impl FnMut(&mut Batch)) -> bool {
@@ -252,16 +252,17 @@ impl Outbox {
     #[inline]
     fn take_all(&self, take: impl FnMut(&mut Batch), swiftly: bool) -> bool {
         let mut state = self.lock();
-        if !state.filling.is_empty() {
+        let took = !state.filling.is_empty();
+        if took {
             state.is_swift = swiftly && state.filling.item_bytes() >= LARGE_BYTES_MIN;
             state.filling.take(take);
         }
-        let is_swift = state.is_swift;
+        let took_large = took && state.is_swift;
         state.run_cost = 0;
         state.items_wait = false;
         state.items = Items::Later;
         self.resume(state);
-        is_swift
+        took_large
     }
 
     /// The driver does not come for items soon; whoever waits for that goes on.

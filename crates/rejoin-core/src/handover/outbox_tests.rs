@@ -353,6 +353,25 @@ fn a_sender_goes_on_when_the_driver_does_not_come_soon() {
 }
 
 #[test]
+fn a_driver_that_finds_nothing_need_not_come_again() {
+    let mut log = SendLog::default();
+    let outbox = swift(&mut log);
+    assert!(!outbox.take_items_swiftly(|batch| log.append(batch)));
+    assert!(!pausing(&outbox).0.is_woken(), "but has not said that it does not");
+}
+
+/// It has sent as much as it may, and then the session ends before it has come to wait.
+#[test]
+fn a_sender_does_not_begin_to_wait_after_the_end() {
+    let outbox = swift(&mut SendLog::default());
+    for _ in 0..53 {
+        outbox.try_append(bytes(10_000)).unwrap();
+    }
+    outbox.end();
+    assert_eq!(outbox.end_run(512 * 1024), Some(false));
+}
+
+#[test]
 fn a_sender_that_waits_for_the_driver_learns_of_the_end() {
     let outbox = swift(&mut SendLog::default());
     let (mut appending, _) = pausing(&outbox);

@@ -211,8 +211,9 @@ impl<F: MsgFamily> StableTx<F> {
     ///
     /// When it returns, the message will be delivered, or the session is lost and says so.
     ///
-    /// Who sends messages of more than 8 KiB in a row waits after each half MiB until the link takes them,
-    /// for a millisecond or two at most: what a link is given out of the caches is faster by far.
+    /// Where messages of 8 KiB or more are sent in a row, a sender waits after each half MiB until the link
+    /// takes them: what a link is given out of the caches is faster by far. That is a millisecond or two,
+    /// or what the runtime's timers take for it, as long as the runtime of the conduit runs.
     ///
     /// # Errors
     ///

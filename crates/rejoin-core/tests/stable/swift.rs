@@ -1,11 +1,14 @@
 //! Senders of large messages keep pace with a link that is swift, and with nothing else.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rejoin_core::SendError;
+use rejoin_core::protocol::Position;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
@@ -32,15 +35,19 @@ async fn receive_all(rx: &mut Rx, count: usize) {
     }
 }
 
-/// Polls `tx.send` until one has to wait, without anybody else running; gives how many did not.
-fn send_until_pending(tx: &Tx) -> usize {
+/// Polls sends until one has to wait, without anybody else running; gives that, and how many did not.
+fn send_until_pending(tx: &Tx) -> (impl Future<Output = Result<Position, SendError>>, usize) {
     let mut cx = Context::from_waker(Waker::noop());
-    (0..MANY)
-        .take_while(|_| match pin!(tx.send(&LARGE)).poll(&mut cx) {
-            Poll::Ready(sent) => sent.is_ok(),
-            Poll::Pending => false,
-        })
-        .count()
+    let mut sent = 0;
+    loop {
+        let mut sending = Box::pin(tx.send(&LARGE));
+        match sending.as_mut().poll(&mut cx) {
+            Poll::Ready(result) => drop(result.unwrap()),
+            Poll::Pending => return (sending, sent),
+        }
+        sent += 1;
+        assert!(sent < 10, "nothing waits");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,12 +55,52 @@ async fn they_wait_for_the_link_that_has_just_taken_some() {
     let mut world = World::new();
     let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves().await;
     exchange(&tx, &mut rx).await;
-    let sent = send_until_pending(&tx);
-    assert!(sent < 10, "{sent} sent");
+    let (mut waiting, sent) = send_until_pending(&tx);
+    let again = Pin::new(&mut waiting).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(again.is_pending(), "it waits for the driver, and not for one turn of others");
     let began = Instant::now();
-    send_large(&tx).await.unwrap();
+    within(waiting).await.unwrap();
     receive_all(&mut rx, sent + 1).await;
     assert_eq!(began.elapsed(), Duration::ZERO, "it waited for the driver, and for no timer");
+}
+
+/// Nobody sends, so there is nothing that the driver would have to come for or to say.
+#[test]
+fn a_conduit_that_is_idle_again_is_not_woken_for_them() {
+    let parks = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&parks);
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().start_paused(true).on_thread_park(move || {
+        counting.fetch_add(1, Ordering::Relaxed);
+    });
+    builder.build().unwrap().block_on(async {
+        let mut world = World::new();
+        let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves().await;
+        exchange(&tx, &mut rx).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = parks.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let woken = parks.load(Ordering::Relaxed) - before;
+        assert!(woken < 600, "{woken} times in a minute");
+    });
+}
+
+/// What goes out then was not foreseen when the driver's alarm was set for something later.
+#[tokio::test(start_paused = true)]
+async fn they_go_on_soon_also_after_a_message_that_waits_for_its_acknowledgement() {
+    let mut world = World::new();
+    let ((tx, _near_rx), (far_tx, mut rx)) = world.halves().await;
+    exchange(&tx, &mut rx).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    far_tx.send(&&b"small"[..]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    exchange(&tx, &mut rx).await;
+    world.network.freeze_links();
+    let began = Instant::now();
+    for _ in 0..MANY - 1 {
+        send_large(&tx).await.unwrap();
+    }
+    assert!(began.elapsed() <= Duration::from_millis(3), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,14 +163,8 @@ fn they_are_told_when_the_runtime_of_the_driver_ends() {
         exchange(&tx, &mut far_rx).await;
         (tx, near_rx, (far_tx, far_rx))
     });
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(send_until_pending(&tx) < 10);
-    let mut waiting = pin!(tx.send(&LARGE));
-    while let Poll::Ready(sent) = waiting.as_mut().poll(&mut cx) {
-        sent.unwrap();
-        waiting.set(tx.send(&LARGE));
-    }
+    let (waiting, _) = send_until_pending(&tx);
     drop(runtime);
-    let told = waiting.poll(&mut cx);
+    let told = pin!(waiting).poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(told, Poll::Ready(Err(SendError::Lost(_)))), "{told:?}");
 }

@@ -501,8 +501,8 @@ impl<S: LinkSource> Driver<S> {
         let dead_after = self.config.peer_dead_after;
         let stalled = self.link.as_ref().and_then(|link| link.stalls_at(dead_after));
         let mut next = earlier(stalled, self.session.poll_timeout());
-        let others = [self.offers.next_at(), self.room.next_at(), self.better_at, self.trim_at];
-        for other in others.into_iter().chain([self.swift_until]) {
+        let (offers, room) = (self.offers.next_at(), self.room.next_at());
+        for other in [offers, room, self.better_at, self.trim_at, self.swift_until] {
             next = earlier(next, other);
         }
         next
