@@ -10,7 +10,7 @@ use std::time::Duration;
 use rejoin_core::SendError;
 use rejoin_core::protocol::Position;
 use tokio::runtime::Builder;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::common::{Rx, Tx, World, is_suspended, until, within};
 
@@ -33,6 +33,11 @@ async fn receive_all(rx: &mut Rx, count: usize) {
     for _ in 0..count {
         assert_eq!(within(rx.recv()).await.unwrap().unwrap().get().len(), LARGE.len());
     }
+}
+
+/// Lets the drivers' alarms come while nobody sends.
+async fn nothing_arrives(rx: &mut Rx, wait: Duration) {
+    assert!(timeout(wait, rx.recv()).await.is_err());
 }
 
 /// Polls sends until one has to wait, without anybody else running; gives that, and how many did not.
@@ -77,9 +82,9 @@ fn a_conduit_that_is_idle_again_is_not_woken_for_them() {
         let mut world = World::new();
         let ((tx, _near_rx), (_far_tx, mut rx)) = world.halves().await;
         exchange(&tx, &mut rx).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        nothing_arrives(&mut rx, Duration::from_secs(1)).await;
         let before = parks.load(Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        nothing_arrives(&mut rx, Duration::from_secs(60)).await;
         let woken = parks.load(Ordering::Relaxed) - before;
         assert!(woken < 600, "{woken} times in a minute");
     });
@@ -89,11 +94,11 @@ fn a_conduit_that_is_idle_again_is_not_woken_for_them() {
 #[tokio::test(start_paused = true)]
 async fn they_go_on_soon_also_after_a_message_that_waits_for_its_acknowledgement() {
     let mut world = World::new();
-    let ((tx, _near_rx), (far_tx, mut rx)) = world.halves().await;
+    let ((tx, mut near_rx), (far_tx, mut rx)) = world.halves().await;
     exchange(&tx, &mut rx).await;
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    nothing_arrives(&mut rx, Duration::from_millis(2_500)).await;
     far_tx.send(&&b"small"[..]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    within(near_rx.recv()).await.unwrap().unwrap();
     exchange(&tx, &mut rx).await;
     world.network.freeze_links();
     let began = Instant::now();
